@@ -1,0 +1,1 @@
+//! Figures: data in, files out; nothing is computed here.

@@ -1,0 +1,8 @@
+//! Simulation, statistics, figures and reports that set the theory of factual
+//! recall in one-layer transformers beside experiment.
+//!
+//! Data flow in one direction:
+//! spec -> jobs -> measurements -> thresholds -> fits -> verdicts -> report.
+
+pub mod figure;
+pub mod stats;

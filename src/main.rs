@@ -1,0 +1,2 @@
+//! The `recall` command line.
+fn main() {}

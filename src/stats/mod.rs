@@ -1,0 +1,1 @@
+//! Statistics that no crate provides: thresholds, robust regression, equivalence tests.
