@@ -4,5 +4,9 @@
 //! Data flow in one direction:
 //! spec -> jobs -> measurements -> thresholds -> fits -> verdicts -> report.
 
+pub mod embedding;
 pub mod figure;
+pub mod linalg;
+pub mod rng;
 pub mod stats;
+pub mod task;

@@ -1,1 +1,13 @@
-//! Theory.
+//! Theory of factual recall in one-layer transformers with random,
+//! non-orthogonal embeddings: early-phase capacity formulas, lower bounds and
+//! the claims that rest on them, as pure functions of the setting.
+//!
+//! This crate knows nothing of simulation, files or random numbers. Every
+//! formula is our own derivation (the paper that posed the problem, arXiv
+//! 2603.15923, is known to us by its abstract only); beside each source file
+//! stands the note that derives it.
+
+pub mod gauss;
+pub mod setting;
+
+pub use setting::{Attention, Embedding, Labels, Samples, Setting, SettingError};

@@ -1,0 +1,114 @@
+//! Embedding tables: random Gaussian, uniform on the sphere, or orthonormal.
+//!
+//! An orthonormal table of `V` tokens is the identity in `R^V`; it is never
+//! stored. Its trigger and query are orthonormal to all tokens and to each
+//! other (two further dimensions that no token uses).
+
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+use recall_theory::{Embedding as Law, Setting};
+
+use crate::linalg::{Matrix, Real};
+use crate::rng::{Purpose, StreamKey};
+
+/// One embedding table; rows are tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Table<R> {
+    /// `V x d`, stored.
+    Dense(Matrix<R>),
+    /// The identity of `R^V`, not stored.
+    Orthonormal {
+        /// Vocabulary size.
+        vocab: usize,
+    },
+}
+
+impl<R: Real> Table<R> {
+    /// Draws a table.
+    #[must_use]
+    pub fn draw(law: Law, vocab: usize, dim: usize, rng: &mut ChaCha8Rng) -> Self {
+        match law {
+            Law::Orthonormal => Table::Orthonormal { vocab },
+            Law::Gaussian | Law::Sphere => {
+                let mut table = Matrix::zeros(vocab, dim);
+                for v in 0..vocab {
+                    draw_vector(law, rng, table.row_mut(v));
+                }
+                Table::Dense(table)
+            }
+        }
+    }
+
+    /// Number of tokens.
+    #[must_use]
+    pub fn vocab(&self) -> usize {
+        match self {
+            Table::Dense(z) => z.rows(),
+            Table::Orthonormal { vocab } => *vocab,
+        }
+    }
+
+    /// Coordinates in which step gradients are held: `d`, or `V` if orthonormal.
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        match self {
+            Table::Dense(z) => z.cols(),
+            Table::Orthonormal { vocab } => *vocab,
+        }
+    }
+}
+
+/// Fills `row` with one embedding vector of the law (a unit vector law for `Sphere`).
+fn draw_vector<R: Real>(law: Law, rng: &mut ChaCha8Rng, row: &mut [R]) {
+    // Draws are made in f64 for every precision, so that f32 and f64 see the same vectors.
+    let values: Vec<f64> = (0..row.len()).map(|_| StandardNormal.sample(rng)).collect();
+    let scale = match law {
+        Law::Sphere => values.iter().map(|x| x * x).sum::<f64>().sqrt(),
+        Law::Gaussian | Law::Orthonormal => (row.len() as f64).sqrt(),
+    };
+    for (x, value) in row.iter_mut().zip(values) {
+        *x = R::from_f64(value / scale);
+    }
+}
+
+/// All fixed vectors of a trial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embeddings<R> {
+    /// Input table, `V x d_in`.
+    pub input: Table<R>,
+    /// Output table, `V x d_out`.
+    pub output: Table<R>,
+    /// Trigger `z_trig` in `R^{d_in}`; `None` when orthonormal to every token (norm one).
+    pub trigger: Option<Vec<R>>,
+}
+
+impl<R: Real> Embeddings<R> {
+    /// Draws the tables and the trigger of a trial, each from its own stream.
+    ///
+    /// The query `z_EOS` is not drawn: in the small-step limit it enters through its norm
+    /// alone, which the attention strength absorbs.
+    #[must_use]
+    pub fn draw(setting: &Setting, key: &StreamKey) -> Self {
+        let s = setting;
+        let trigger = (s.input != Law::Orthonormal).then(|| {
+            let mut z = vec![R::default(); s.dim_in];
+            draw_vector(s.input, &mut key.stream(Purpose::Trigger), &mut z);
+            z
+        });
+        Embeddings {
+            input: Table::draw(
+                s.input,
+                s.vocab,
+                s.dim_in,
+                &mut key.stream(Purpose::InputEmbedding),
+            ),
+            output: Table::draw(
+                s.output,
+                s.vocab,
+                s.dim_out,
+                &mut key.stream(Purpose::OutputEmbedding),
+            ),
+            trigger,
+        }
+    }
+}
