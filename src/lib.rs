@@ -4,8 +4,10 @@
 //! Data flow in one direction:
 //! spec -> jobs -> measurements -> thresholds -> fits -> verdicts -> report.
 
+pub mod descent;
 pub mod embedding;
 pub mod figure;
+pub mod job;
 pub mod linalg;
 pub mod rng;
 pub mod stats;

@@ -237,6 +237,18 @@ impl<'a, R: Real> View<'a, R> {
         }
     }
 
+    /// Copies a view that is not transposed into a row-major slice.
+    ///
+    /// # Panics
+    /// If the view is transposed or the target has another size.
+    pub fn copy_rows_to(self, target: &mut [R]) {
+        assert_eq!(
+            self.col_stride, 1,
+            "a transposed view has no contiguous rows"
+        );
+        target.copy_from_slice(self.data);
+    }
+
     /// The transpose.
     #[must_use]
     pub fn t(self) -> Self {

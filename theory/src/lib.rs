@@ -7,7 +7,10 @@
 //! 2603.15923, is known to us by its abstract only); beside each source file
 //! stands the note that derives it.
 
+pub mod attention;
 pub mod gauss;
+pub mod labels;
+pub mod moments;
 pub mod setting;
 
 pub use setting::{Attention, Embedding, Labels, Samples, Setting, SettingError};

@@ -1,0 +1,256 @@
+//! Value gradients from counts, one block of labels at a time.
+//!
+//! Every value gradient of this task has the form
+//! `V = sum_j zc_out(j) (sum_v H[j, v] z_in(v) + h_j z_trig)^T`, with `H` the `V x V` table of
+//! (label, attended token) weights, `h` the weight that the trigger receives and `zc_out` the
+//! centred output table. [`LabelRows`] produces `H` row by row, so that neither `H` nor a
+//! `V x V` score table is ever held: a block of rows lives in cache.
+
+use crate::embedding::{Embeddings, Table};
+use crate::linalg::{Matrix, Real, View, dot, gemm, gemv};
+
+/// Produces row `j` of the weight table `H` (added into a zeroed slice of length `V`) and returns
+/// the trigger weight `h_j`.
+pub(crate) type LabelRows<'a, R> = dyn Fn(usize, &mut [R]) -> R + 'a;
+
+/// Number of label rows held at a time: about 1 MiB of doubles, at least 16 rows.
+fn block_rows(vocab: usize) -> usize {
+    ((1 << 17) / vocab.max(1)).clamp(16, 256).min(vocab)
+}
+
+/// Both tables with the output side centred over labels (`sum_j zc_out(j) = 0`): the gradient
+/// sees the labels only through `c_n = e_y - 1/V`, and a shift common to all logits changes
+/// neither a centred score nor an argmax.
+#[derive(Debug)]
+pub(crate) struct Sides<'a, R> {
+    input: &'a Table<R>,
+    output: Table<R>,
+    trigger: Option<&'a [R]>,
+}
+
+impl<'a, R: Real> Sides<'a, R> {
+    pub(crate) fn new(embeddings: &'a Embeddings<R>) -> Self {
+        let mut output = embeddings.output.clone();
+        if let Table::Dense(z) = &mut output {
+            z.centre_rows();
+        }
+        Sides {
+            input: &embeddings.input,
+            output,
+            trigger: embeddings.trigger.as_deref(),
+        }
+    }
+
+    pub(crate) fn vocab(&self) -> usize {
+        self.input.vocab()
+    }
+
+    /// `<z_in(v), z_trig>` for every token, and `|z_trig|^2`.
+    pub(crate) fn trigger_gram(&self) -> (Vec<f64>, f64) {
+        match (self.input, self.trigger) {
+            (Table::Dense(z), Some(t)) => (
+                (0..z.rows()).map(|v| dot(z.row(v), t).to_f64()).collect(),
+                dot(t, t).to_f64(),
+            ),
+            _ => (vec![0.0; self.vocab()], 1.0),
+        }
+    }
+
+    /// `Z_in Z_in^T a`: the token scores of a query `Z_in^T a`.
+    pub(crate) fn token_scores(&self, a: &[f64]) -> Vec<f64> {
+        match self.input {
+            Table::Orthonormal { .. } => a.to_vec(),
+            Table::Dense(z) => {
+                let query = self
+                    .query(a)
+                    .unwrap_or_else(|| vec![R::default(); z.cols()]);
+                let mut scores = vec![R::default(); z.rows()];
+                gemv(z.view(), &query, &mut scores);
+                scores.iter().map(|x| x.to_f64()).collect()
+            }
+        }
+    }
+
+    /// `Z_in^T a` in `R^{d_in}`; `None` when the input table is not stored.
+    pub(crate) fn query(&self, a: &[f64]) -> Option<Vec<R>> {
+        let Table::Dense(z) = self.input else {
+            return None;
+        };
+        let a: Vec<R> = a.iter().map(|x| R::from_f64(*x)).collect();
+        let mut query = vec![R::default(); z.cols()];
+        gemv(z.view().t(), &a, &mut query);
+        Some(query)
+    }
+}
+
+/// A value matrix `V` made from label rows, with what is needed to score with it.
+#[derive(Debug)]
+pub(crate) enum ValueMap<R> {
+    /// Stored in the coordinates of the two sides, `k_out x k_in`.
+    Stored {
+        matrix: Matrix<R>,
+        /// `V z_trig`, length `k_out`.
+        trigger: Vec<R>,
+    },
+    /// Both sides orthonormal: the table itself, regenerated on demand.
+    OneHot {
+        /// Mean row over labels.
+        mean: Vec<R>,
+        /// Centred trigger weights by label.
+        trigger: Vec<R>,
+    },
+}
+
+impl<R: Real> ValueMap<R> {
+    /// Accumulates the rows; `O(V^2)` to make them plus one `V x V x d` product per dense side.
+    pub(crate) fn accumulate(sides: &Sides<'_, R>, rows: &LabelRows<'_, R>) -> Self {
+        let vocab = sides.vocab();
+        let block = block_rows(vocab);
+        let (one, zero) = (R::from_f64(1.0), R::default());
+        let mut weights = vec![zero; vocab];
+        let one_hot = matches!(
+            (&sides.output, sides.input),
+            (Table::Orthonormal { .. }, Table::Orthonormal { .. })
+        );
+        let mut mean = vec![0.0f64; vocab];
+        let mut matrix = if one_hot {
+            Matrix::zeros(0, 0)
+        } else {
+            Matrix::zeros(sides.output.dim(), sides.input.dim())
+        };
+        let mut table = vec![zero; block * vocab];
+        let mut projected = vec![zero; block * sides.input.dim()];
+        for from in (0..vocab).step_by(block) {
+            let to = (from + block).min(vocab);
+            let count = to - from;
+            let table = &mut table[..count * vocab];
+            table.fill(zero);
+            for (row, j) in table.chunks_exact_mut(vocab).zip(from..to) {
+                weights[j] = rows(j, row);
+            }
+            if one_hot {
+                for row in table.chunks_exact(vocab) {
+                    mean.iter_mut().zip(row).for_each(|(m, x)| *m += x.to_f64());
+                }
+                continue;
+            }
+            let width = sides.input.dim();
+            let input: View<'_, R> = match sides.input {
+                Table::Orthonormal { .. } => View::new(table, count, vocab),
+                Table::Dense(z) => {
+                    let out = &mut projected[..count * width];
+                    gemm(one, View::new(table, count, vocab), z.view(), zero, out);
+                    View::new(out, count, width)
+                }
+            };
+            match &sides.output {
+                Table::Dense(z) => {
+                    gemm(
+                        one,
+                        z.rows_view(from, to).t(),
+                        input,
+                        one,
+                        matrix.data_mut(),
+                    );
+                }
+                Table::Orthonormal { .. } => {
+                    let target = &mut matrix.data_mut()[from * width..to * width];
+                    input.copy_rows_to(target);
+                }
+            }
+        }
+        if one_hot {
+            let n = vocab as f64;
+            let shift = weights.iter().map(|w| w.to_f64()).sum::<f64>() / n;
+            return ValueMap::OneHot {
+                mean: mean.iter().map(|m| R::from_f64(m / n)).collect(),
+                trigger: weights.iter().map(|w| *w - R::from_f64(shift)).collect(),
+            };
+        }
+        // zc_out^T h, the column that the trigger's own weight adds.
+        let mut column = match &sides.output {
+            Table::Dense(z) => {
+                let mut column = vec![zero; z.cols()];
+                gemv(z.view().t(), &weights, &mut column);
+                column
+            }
+            Table::Orthonormal { .. } => {
+                matrix.centre_rows();
+                let shift = weights.iter().map(|w| w.to_f64()).sum::<f64>() / vocab as f64;
+                weights.iter().map(|w| *w - R::from_f64(shift)).collect()
+            }
+        };
+        if let (Table::Dense(_), Some(trigger)) = (sides.input, sides.trigger) {
+            for (i, c) in column.iter().enumerate() {
+                for (x, t) in matrix.row_mut(i).iter_mut().zip(trigger) {
+                    *x += *c * *t;
+                }
+            }
+            let mut image = vec![zero; matrix.rows()];
+            gemv(matrix.view(), trigger, &mut image);
+            column = image;
+        }
+        ValueMap::Stored {
+            matrix,
+            trigger: column,
+        }
+    }
+
+    /// Calls `visit(j, row, tau)` for every label in order: `row[v] = z_in(v)^T V^T zc_out(j)` and
+    /// `tau = z_trig^T V^T zc_out(j)`. `rows` must be those the map was made from.
+    pub(crate) fn for_each_label(
+        &self,
+        sides: &Sides<'_, R>,
+        rows: &LabelRows<'_, R>,
+        mut visit: impl FnMut(usize, &[R], R),
+    ) {
+        let vocab = sides.vocab();
+        let block = block_rows(vocab);
+        let (one, zero) = (R::from_f64(1.0), R::default());
+        let mut pulled = vec![zero; block * sides.input.dim()];
+        let mut scores = vec![zero; block * vocab];
+        for from in (0..vocab).step_by(block) {
+            let to = (from + block).min(vocab);
+            let count = to - from;
+            match self {
+                ValueMap::OneHot { mean, .. } => {
+                    let table = &mut scores[..count * vocab];
+                    table.fill(zero);
+                    for (row, j) in table.chunks_exact_mut(vocab).zip(from..to) {
+                        rows(j, row);
+                        row.iter_mut().zip(mean).for_each(|(x, m)| *x -= *m);
+                    }
+                }
+                ValueMap::Stored { matrix, .. } => {
+                    let width = sides.input.dim();
+                    let image = match &sides.output {
+                        Table::Orthonormal { .. } => matrix.rows_view(from, to),
+                        Table::Dense(z) => {
+                            let out = &mut pulled[..count * width];
+                            gemm(one, z.rows_view(from, to), matrix.view(), zero, out);
+                            View::new(out, count, width)
+                        }
+                    };
+                    let out = &mut scores[..count * vocab];
+                    match sides.input {
+                        Table::Orthonormal { .. } => image.copy_rows_to(out),
+                        Table::Dense(z) => gemm(one, image, z.view().t(), zero, out),
+                    }
+                }
+            }
+            for (row, j) in scores[..count * vocab].chunks_exact(vocab).zip(from..to) {
+                visit(j, row, self.trigger_score(sides, j));
+            }
+        }
+    }
+
+    /// `z_trig^T V^T zc_out(j)`.
+    fn trigger_score(&self, sides: &Sides<'_, R>, label: usize) -> R {
+        match (self, &sides.output) {
+            (ValueMap::Stored { trigger, .. }, Table::Dense(z)) => dot(z.row(label), trigger),
+            (ValueMap::Stored { trigger, .. } | ValueMap::OneHot { trigger, .. }, _) => {
+                trigger[label]
+            }
+        }
+    }
+}

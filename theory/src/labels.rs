@@ -1,0 +1,123 @@
+//! Moments of the class counts `n_j` of the training batch. Derivation: `labels.md`.
+
+use crate::setting::{Labels, Samples, Setting};
+
+/// What the formulas need of the label distribution; `p_j = n_j / N`, `kappa_j = V p_j`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LabelMoments {
+    /// `1/N` (0 for the population).
+    pub inverse_n: f64,
+    /// `E |delta|^2`, `delta_j = p_j - 1/V`; `(1 - 1/V)/N` for iid labels.
+    pub imbalance: f64,
+    /// `E kappa^2`; `1 + (V - 1)/N` for iid labels.
+    pub square: f64,
+    /// `E kappa^3`.
+    pub cube: f64,
+    /// `E V sum_j n_j (n_j - 1) / N^2`: the share of the signal that comes from other samples.
+    pub pairs: f64,
+    /// Variance over classes of `kappa (kappa - V/N)`.
+    pub pair_variance: f64,
+    /// Variance between trials of `V sum_j n_j (n_j - 1) / N^2`.
+    pub pair_sum_variance: f64,
+    /// Variance over classes of `kappa (kappa - 1)`.
+    pub twist: f64,
+}
+
+impl LabelMoments {
+    /// Moments of the class counts: Poisson limit of the multinomial for iid labels (exact for
+    /// the second moments), exact for balanced ones.
+    #[must_use]
+    pub fn of(s: &Setting) -> Self {
+        let v = s.vocab as f64;
+        let Samples::Finite(samples) = s.samples else {
+            return LabelMoments {
+                inverse_n: 0.0,
+                imbalance: 0.0,
+                square: 1.0,
+                cube: 1.0,
+                pairs: 1.0,
+                pair_variance: 0.0,
+                pair_sum_variance: 0.0,
+                twist: 0.0,
+            };
+        };
+        let n = samples as f64;
+        let r = v / n;
+        match s.labels {
+            Labels::Iid => LabelMoments {
+                inverse_n: 1.0 / n,
+                imbalance: (1.0 - 1.0 / v) / n,
+                square: 1.0 + (v - 1.0) / n,
+                cube: 1.0 + 3.0 * r + r * r,
+                pairs: 1.0 - 1.0 / n,
+                pair_variance: 4.0 * r + 2.0 * r * r,
+                pair_sum_variance: 2.0 * v / (n * n),
+                twist: r + 4.0 * r * r + r.powi(3),
+            },
+            Labels::Balanced => {
+                let vocab = s.vocab as u64;
+                let (k, extra) = ((samples / vocab) as f64, (samples % vocab) as f64);
+                let mean = |f: &dyn Fn(f64) -> f64| {
+                    (extra * f((k + 1.0) * r) + (v - extra) * f(k * r)) / v
+                };
+                let variance = |f: &dyn Fn(f64) -> f64| {
+                    let m = mean(f);
+                    mean(&|x| (f(x) - m).powi(2))
+                };
+                LabelMoments {
+                    inverse_n: 1.0 / n,
+                    imbalance: extra * (1.0 - extra / v) / (n * n),
+                    square: mean(&|x| x * x),
+                    cube: mean(&|x| x * x * x),
+                    pairs: mean(&|x| x * (x - r)),
+                    pair_variance: variance(&|x| x * (x - r)),
+                    pair_sum_variance: 0.0,
+                    twist: variance(&|x| x * (x - 1.0)),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use statrs::distribution::{Discrete, Poisson};
+
+    #[test]
+    fn iid_moments_are_those_of_poisson_counts() {
+        let (v, n) = (500usize, 800u64);
+        let m = LabelMoments::of(&Setting::new(v, 10, 10, n));
+        let lambda = n as f64 / v as f64;
+        let law = Poisson::new(lambda).unwrap();
+        let mean = |f: &dyn Fn(f64) -> f64| {
+            (0..80u64)
+                .map(|k| law.pmf(k) * f(k as f64 / lambda))
+                .sum::<f64>()
+        };
+        let variance = |f: &dyn Fn(f64) -> f64| mean(&|x| f(x).powi(2)) - mean(f).powi(2);
+        assert!((m.square - mean(&|x| x * x)).abs() < 2.0 / n as f64);
+        assert!((m.cube - mean(&|x| x.powi(3))).abs() < 1e-10);
+        assert!((m.pair_variance - variance(&|x| x * (x - 1.0 / lambda))).abs() < 1e-9);
+        assert!((m.twist - variance(&|x| x * (x - 1.0))).abs() < 1e-9);
+    }
+
+    #[test]
+    fn balanced_counts_are_exact_and_kill_the_imbalance() {
+        let balanced = |n| {
+            let mut s = Setting::new(100, 10, 10, n);
+            s.labels = Labels::Balanced;
+            LabelMoments::of(&s)
+        };
+        let even = balanced(400);
+        assert_eq!(
+            (even.imbalance, even.pair_variance, even.twist),
+            (0.0, 0.0, 0.0)
+        );
+        assert!((even.pairs - 0.75).abs() < 1e-12);
+        assert_eq!(balanced(60).pairs, 0.0);
+        // 450 = 4.5 per class: half the classes have 5, half 4; |delta|^2 = V (0.5/450)^2.
+        let odd = balanced(450);
+        assert!((odd.imbalance - 100.0 * (0.5f64 / 450.0).powi(2)).abs() < 1e-15);
+    }
+}
