@@ -4,9 +4,11 @@
 //! Data flow in one direction:
 //! spec -> jobs -> measurements -> thresholds -> fits -> verdicts -> report.
 
+pub mod descent;
 pub mod embedding;
 pub mod figure;
 pub mod linalg;
+pub mod replay;
 pub mod rng;
 pub mod stats;
 pub mod task;
