@@ -73,7 +73,7 @@ pub enum ReplayError {
         key: &'static str,
     },
     /// Overflow during training.
-    #[error("outputs.{key} is not finite: training diverges at these step sizes")]
+    #[error("outputs.{key} is not finite: the inputs or step sizes are too large")]
     NotFinite {
         /// The first output concerned.
         key: String,
@@ -778,13 +778,19 @@ fn deviation(name: &str, pairs: &[(f64, f64)], reference: &Map<String, Value>) -
             (Measure::Margin, largest / scale)
         }
         _ => {
-            let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
-            let size = norm(&mut pairs.iter().map(|(_, b)| *b));
-            let gap = norm(&mut pairs.iter().map(|(a, b)| a - b));
+            // Scaled, so that squares neither overflow nor vanish.
+            let size = pairs.iter().fold(0.0f64, |m, (_, b)| m.max(b.abs()));
+            let norm = |x: &mut dyn Iterator<Item = f64>| {
+                x.map(|x| (x / size).powi(2)).sum::<f64>().sqrt()
+            };
             if size == 0.0 {
                 (Measure::Absolute, largest)
             } else {
-                (Measure::Relative, gap / size)
+                let gap = norm(&mut pairs.iter().map(|(a, b)| a - b));
+                (
+                    Measure::Relative,
+                    gap / norm(&mut pairs.iter().map(|(_, b)| *b)),
+                )
             }
         }
     }

@@ -117,7 +117,7 @@ impl<'a, R: Real> Problem<'a, R> {
             }
         }
         length("the position list", batch.position.len(), samples)?;
-        let tokens = samples.checked_mul(batch.len).unwrap_or(usize::MAX);
+        let tokens = samples.saturating_mul(batch.len);
         length("the token list", batch.tokens.len(), tokens)?;
         for n in 0..samples {
             let ranges = [
