@@ -9,6 +9,7 @@ pub mod embedding;
 pub mod figure;
 pub mod job;
 pub mod linalg;
+pub mod replay;
 pub mod rng;
 pub mod stats;
 pub mod task;

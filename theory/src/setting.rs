@@ -158,6 +158,16 @@ pub enum SettingError {
     /// A strength that is not a positive finite number.
     #[error("strength = {0}: the attention strength G must be a positive finite number")]
     Strength(f64),
+    /// A finite strength with the population gradient.
+    #[error(
+        "strength with samples = infinite: the population softmax has no closed form; use argmax attention or a finite sample size"
+    )]
+    StrengthOfPopulation,
+    /// A strength relative to a signal that is zero.
+    #[error(
+        "strength: the mean attention signal is zero here (balanced labels with samples <= vocab), so a strength relative to it has no meaning"
+    )]
+    NoSignal,
 }
 
 impl Setting {
@@ -215,14 +225,20 @@ impl Setting {
         if !(2..=1 << 20).contains(&self.len) {
             return Err(SettingError::Len(self.len));
         }
-        if let Samples::Finite(n) = self.samples {
-            if !(1..=1 << 40).contains(&n) {
-                return Err(SettingError::Samples(n.to_string()));
-            }
+        if let Samples::Finite(n) = self.samples
+            && !(1..=1 << 40).contains(&n)
+        {
+            return Err(SettingError::Samples(n.to_string()));
         }
         if let Attention::Strength(g) = self.attention {
             if !(g.is_finite() && g > 0.0) {
                 return Err(SettingError::Strength(g));
+            }
+            if self.samples == Samples::Infinite {
+                return Err(SettingError::StrengthOfPopulation);
+            }
+            if crate::attention::nominal_signal(self) <= 0.0 {
+                return Err(SettingError::NoSignal);
             }
         }
         Ok(())

@@ -1,0 +1,1097 @@
+//! Empirical gradient descent at finite step sizes, gradient by gradient.
+//!
+//! Nothing is linearised. The derivation, with the same symbols, is in
+//! `exact.md`. In short: the key-query matrix is only ever moved along
+//! `z_EOS`, so the vector `q = W z_EOS` replaces it; a batch is walked in
+//! chunks of samples whose logits come from one product; the sums that steer
+//! the attention are compensated, since large step sizes amplify them.
+//!
+//! Coordinates: the input side has `table.dim()` coordinates, and one more for
+//! a trigger that is orthonormal to the tokens (`Embeddings::trigger` is
+//! `None`). Keys always see that coordinate, values only when the trigger is
+//! in the values.
+//!
+//! Every sum runs in a fixed order that depends on the shapes alone, so a
+//! result does not depend on threads or on the caller.
+
+use crate::embedding::{Embeddings, Table};
+use crate::linalg::{Matrix, Real, View, gemm};
+use crate::task::Batch;
+
+use super::{Evaluation, Model, Rates};
+
+/// Why a problem cannot be set up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProblemError {
+    /// The tables disagree about the vocabulary.
+    #[error("the input table has {input} tokens, the output table {output}")]
+    Vocabulary {
+        /// Rows of the input table.
+        input: usize,
+        /// Rows of the output table.
+        output: usize,
+    },
+    /// A vector of the wrong length.
+    #[error("{what} has {found} entries, expected {expected}")]
+    Length {
+        /// Which vector.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length it must have.
+        expected: usize,
+    },
+    /// Something that must not be empty.
+    #[error("{0} must be at least 1")]
+    Empty(&'static str),
+    /// A token, position or label out of its range.
+    #[error("{what} {found} of sample {sample} is not below {bound}")]
+    Range {
+        /// `token`, `position` or `label`.
+        what: &'static str,
+        /// Its value.
+        found: u32,
+        /// In which sample.
+        sample: usize,
+        /// The bound it exceeds.
+        bound: usize,
+    },
+}
+
+/// A network's fixed part together with the batch that it sees.
+#[derive(Debug, Clone, Copy)]
+pub struct Problem<'a, R> {
+    model: Model,
+    embeddings: &'a Embeddings<R>,
+    batch: &'a Batch,
+    trigger_in_values: bool,
+    query_norm2: f64,
+}
+
+impl<'a, R: Real> Problem<'a, R> {
+    /// Checks shapes and ranges. Only the norm of the query `z_EOS` enters.
+    ///
+    /// # Errors
+    /// Names the first quantity that does not fit.
+    pub fn new(
+        embeddings: &'a Embeddings<R>,
+        query: &[R],
+        batch: &'a Batch,
+        trigger_in_values: bool,
+    ) -> Result<Self, ProblemError> {
+        let (vocab, dim) = (embeddings.input.vocab(), embeddings.input.dim());
+        if embeddings.output.vocab() != vocab {
+            return Err(ProblemError::Vocabulary {
+                input: vocab,
+                output: embeddings.output.vocab(),
+            });
+        }
+        let samples = batch.samples();
+        for (size, what) in [
+            (vocab, "the vocabulary"),
+            (dim, "the input dimension"),
+            (embeddings.output.dim(), "the output dimension"),
+            (batch.len, "the sequence length"),
+            (samples, "the number of samples"),
+        ] {
+            if size == 0 {
+                return Err(ProblemError::Empty(what));
+            }
+        }
+        let length = |what, found, expected| {
+            if found == expected {
+                Ok(())
+            } else {
+                Err(ProblemError::Length {
+                    what,
+                    found,
+                    expected,
+                })
+            }
+        };
+        if let Some(trigger) = &embeddings.trigger {
+            length("the trigger", trigger.len(), dim)?;
+            if matches!(embeddings.input, Table::Dense(_)) {
+                length("the query", query.len(), dim)?;
+            }
+        }
+        length("the position list", batch.position.len(), samples)?;
+        let tokens = samples.saturating_mul(batch.len);
+        length("the token list", batch.tokens.len(), tokens)?;
+        for n in 0..samples {
+            let ranges = [
+                ("position", batch.position[n], batch.len),
+                ("label", batch.label[n], vocab),
+            ];
+            let tokens = batch.sequence(n).iter().map(|&x| ("token", x, vocab));
+            for (what, found, bound) in tokens.chain(ranges) {
+                if found as usize >= bound {
+                    return Err(ProblemError::Range {
+                        what,
+                        found,
+                        sample: n,
+                        bound,
+                    });
+                }
+            }
+        }
+        Ok(Problem {
+            model: Model::AttentionOnly,
+            embeddings,
+            batch,
+            trigger_in_values,
+            query_norm2: accurate_dot(query, query).0,
+        })
+    }
+
+    /// The network's form.
+    #[must_use]
+    pub fn model(&self) -> Model {
+        self.model
+    }
+
+    /// `|z_EOS|^2`.
+    #[must_use]
+    pub fn query_norm2(&self) -> f64 {
+        self.query_norm2
+    }
+
+    /// Vocabulary size `V`.
+    #[must_use]
+    pub fn vocab(&self) -> usize {
+        self.embeddings.input.vocab()
+    }
+
+    /// Coordinates of keys, hence of `q`.
+    #[must_use]
+    pub fn key_dim(&self) -> usize {
+        self.embeddings.input.dim() + usize::from(self.embeddings.trigger.is_none())
+    }
+
+    /// Coordinates of values, hence of the attention output `h`.
+    #[must_use]
+    pub fn context_dim(&self) -> usize {
+        let extra = self.trigger_in_values && self.embeddings.trigger.is_none();
+        self.embeddings.input.dim() + usize::from(extra)
+    }
+
+    /// Columns of the value matrix.
+    #[must_use]
+    pub fn feature_dim(&self) -> usize {
+        match self.model {
+            Model::AttentionOnly => self.context_dim(),
+        }
+    }
+
+    /// Rows of the value matrix.
+    #[must_use]
+    pub fn output_dim(&self) -> usize {
+        self.embeddings.output.dim()
+    }
+
+    /// Samples per chunk: large enough for efficient products, small enough that a chunk's
+    /// logits stay in cache. Depends on the shapes alone.
+    fn chunk(&self) -> usize {
+        let widest = self
+            .vocab()
+            .max(self.context_dim())
+            .max(self.output_dim())
+            .max(self.batch.len);
+        ((1 << 18) / widest)
+            .clamp(32, 256)
+            .min(self.batch.samples())
+    }
+
+    /// `h += weight * value of token`.
+    fn add_value(&self, token: u32, weight: R, h: &mut [R]) {
+        match &self.embeddings.input {
+            Table::Dense(z) => axpy(weight, z.row(token as usize), h),
+            Table::Orthonormal { .. } => h[token as usize] += weight,
+        }
+    }
+
+    /// `h += weight * z_trig`, in `key_dim` or `context_dim` coordinates.
+    fn add_trigger(&self, weight: R, h: &mut [R]) {
+        match &self.embeddings.trigger {
+            Some(z) => axpy(weight, z, h),
+            None => h[self.embeddings.input.dim()] += weight,
+        }
+    }
+
+    /// Inner product of a token's embedding with `u`.
+    fn value_dot(&self, token: u32, u: &[R]) -> f64 {
+        match &self.embeddings.input {
+            Table::Dense(z) => fast_dot(z.row(token as usize), u).to_f64(),
+            Table::Orthonormal { .. } => u[token as usize].to_f64(),
+        }
+    }
+
+    /// Inner product of the trigger with `u`.
+    fn trigger_dot(&self, u: &[R]) -> f64 {
+        match &self.embeddings.trigger {
+            Some(z) => fast_dot(z, u).to_f64(),
+            None => u[self.embeddings.input.dim()].to_f64(),
+        }
+    }
+}
+
+/// Trainable parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State<R> {
+    /// Value matrix, `output_dim x feature_dim`.
+    pub value: Matrix<R>,
+    /// `q = W z_EOS`. Descent from zero keeps `W = q z_EOS^T / |z_EOS|^2`.
+    pub query_key: Vec<R>,
+}
+
+impl<R: Real> State<R> {
+    /// The starting point: all zero.
+    #[must_use]
+    pub fn zero(problem: &Problem<'_, R>) -> Self {
+        State {
+            value: Matrix::zeros(problem.output_dim(), problem.feature_dim()),
+            query_key: vec![R::default(); problem.key_dim()],
+        }
+    }
+}
+
+/// Gradient of the mean loss.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gradient<R> {
+    /// With respect to the value matrix.
+    pub value: Matrix<R>,
+    /// The vector `g` of `dL/dW = g z_EOS^T`.
+    pub key: Vec<f64>,
+}
+
+/// Consecutive samples at one state.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk<'c, R> {
+    /// Index of the first sample.
+    pub first: usize,
+    /// Attention weights, `n x L`.
+    pub alpha: View2<'c, f64>,
+    /// Attention outputs, `n x context_dim`.
+    pub context: View2<'c, R>,
+    /// Logits, `n x V`.
+    pub logits: View2<'c, R>,
+}
+
+/// Row-major rows of one width.
+#[derive(Debug, Clone, Copy)]
+pub struct View2<'c, T> {
+    /// All entries.
+    pub data: &'c [T],
+    /// Entries per row.
+    pub width: usize,
+}
+
+impl<'c, T> View2<'c, T> {
+    /// The rows in order.
+    pub fn rows(&self) -> std::slice::ChunksExact<'c, T> {
+        self.data.chunks_exact(self.width)
+    }
+}
+
+/// First step: `V1 = -eta dL/dV` at zero. Logits vanish there, so the gradient is exact from
+/// the counts of (token, label) pairs at any `eta`.
+#[must_use]
+pub fn step_one<R: Real>(problem: &Problem<'_, R>, eta: f64) -> State<R> {
+    let batch = problem.batch;
+    let (vocab, width) = (problem.vocab(), problem.context_dim());
+    let (order, start) = batch.by_label(vocab);
+    let mut occurrences = vec![0u64; vocab];
+    for &x in &batch.tokens {
+        occurrences[x as usize] += 1;
+    }
+    let expected: Vec<f64> = occurrences
+        .iter()
+        .map(|&c| c as f64 / vocab as f64)
+        .collect();
+    let per_label = batch.samples() as f64 / vocab as f64;
+
+    // Row y: sum over tokens of (count(x, y) - count(x)/V) times the value of x.
+    let mut pulled = Matrix::<R>::zeros(vocab, width);
+    let rows = problem.chunk().max(32).min(vocab);
+    let mut counts = vec![0u32; vocab];
+    let mut centred = vec![R::default(); rows * vocab];
+    let dim = problem.embeddings.input.dim();
+    let mut product = vec![R::default(); rows * dim];
+    let mut first = 0;
+    while first < vocab {
+        let last = (first + rows).min(vocab);
+        for (y, line) in (first..last).zip(centred.chunks_exact_mut(vocab)) {
+            counts.fill(0);
+            for &n in &order[start[y] as usize..start[y + 1] as usize] {
+                for &x in batch.sequence(n as usize) {
+                    counts[x as usize] += 1;
+                }
+            }
+            for ((c, count), e) in line.iter_mut().zip(&counts).zip(&expected) {
+                *c = R::from_f64(f64::from(*count) - e);
+            }
+        }
+        let n = last - first;
+        let lines = match &problem.embeddings.input {
+            Table::Dense(z) => {
+                let out = &mut product[..n * dim];
+                let c = View::new(&centred[..n * vocab], n, vocab);
+                gemm(one(), c, z.view(), R::default(), out);
+                &*out
+            }
+            Table::Orthonormal { .. } => &centred[..n * vocab],
+        };
+        for (y, line) in (first..last).zip(lines.chunks_exact(dim)) {
+            let row = pulled.row_mut(y);
+            row[..dim].copy_from_slice(line);
+            if problem.trigger_in_values {
+                let excess = f64::from(start[y + 1] - start[y]) - per_label;
+                problem.add_trigger(R::from_f64(excess), row);
+            }
+        }
+        first = last;
+    }
+
+    let scale = eta / (batch.samples() as f64 * batch.len as f64);
+    let mut state = State::zero(problem);
+    match &problem.embeddings.output {
+        Table::Dense(z) => gemm(
+            one(),
+            z.view().t(),
+            pulled.view(),
+            R::default(),
+            state.value.data_mut(),
+        ),
+        Table::Orthonormal { .. } => state.value.data_mut().copy_from_slice(pulled.data()),
+    }
+    for x in state.value.data_mut() {
+        *x = R::from_f64(scale * x.to_f64());
+    }
+    state
+}
+
+/// Second step: `W1 = W - gamma_w dL/dW`. Also returns what the old state achieves.
+#[must_use]
+pub fn step_two<R: Real>(
+    problem: &Problem<'_, R>,
+    state: &State<R>,
+    gamma_w: f64,
+) -> (State<R>, Evaluation) {
+    let mut next = state.clone();
+    let pass = Pass::run(problem, state, false, true);
+    move_query(problem, &mut next, &pass.key, gamma_w);
+    (next, pass.evaluation)
+}
+
+/// Third step: `V2 = V - gamma_v dL/dV`. Also returns what the old state achieves.
+#[must_use]
+pub fn step_three<R: Real>(
+    problem: &Problem<'_, R>,
+    state: &State<R>,
+    gamma_v: f64,
+) -> (State<R>, Evaluation) {
+    let mut next = state.clone();
+    let pass = Pass::run(problem, state, true, false);
+    move_value(problem, &mut next, &pass.value, gamma_v);
+    (next, pass.evaluation)
+}
+
+/// One joint step on both matrices, both gradients at the old state, whose evaluation it
+/// returns.
+pub fn joint_step<R: Real>(
+    problem: &Problem<'_, R>,
+    state: &mut State<R>,
+    lr_v: f64,
+    lr_w: f64,
+) -> Evaluation {
+    let pass = Pass::run(problem, state, true, true);
+    move_value(problem, state, &pass.value, lr_v);
+    move_query(problem, state, &pass.key, lr_w);
+    pass.evaluation
+}
+
+/// Gradient of the loss at any state, and what the state achieves.
+#[must_use]
+pub fn gradient<R: Real>(problem: &Problem<'_, R>, state: &State<R>) -> (Gradient<R>, Evaluation) {
+    let pass = Pass::run(problem, state, true, true);
+    let mut value = Matrix::from_vec(problem.output_dim(), problem.feature_dim(), pass.value);
+    let scale = 1.0 / problem.batch.samples() as f64;
+    for x in value.data_mut() {
+        *x = R::from_f64(x.to_f64() * scale);
+    }
+    let key = pass.key;
+    (Gradient { value, key }, pass.evaluation)
+}
+
+/// What a state achieves on the problem's batch.
+#[must_use]
+pub fn evaluate<R: Real>(problem: &Problem<'_, R>, state: &State<R>) -> Evaluation {
+    Pass::run(problem, state, false, false).evaluation
+}
+
+/// [`evaluate`] at zero, in closed form: all logits and all attention scores tie.
+#[must_use]
+pub fn evaluate_zero<R: Real>(problem: &Problem<'_, R>) -> Evaluation {
+    let zeros = |x: &[u32]| x.iter().filter(|&&i| i == 0).count();
+    Evaluation {
+        samples: problem.batch.samples(),
+        loss: (problem.vocab() as f64).ln(),
+        loss_drop: 0.0,
+        correct: zeros(&problem.batch.label),
+        min_margin: if problem.vocab() == 1 {
+            f64::INFINITY
+        } else {
+            0.0
+        },
+        attention_mean: 1.0 / problem.batch.len as f64,
+        attention_hits: zeros(&problem.batch.position),
+    }
+}
+
+/// Shows attention weights, attention outputs and logits to `visit`, chunk by chunk in sample
+/// order.
+pub fn forward<R: Real>(
+    problem: &Problem<'_, R>,
+    state: &State<R>,
+    mut visit: impl FnMut(Chunk<'_, R>),
+) {
+    let mut walk = Walk::new(problem, state);
+    while walk.advance() {
+        visit(Chunk {
+            first: walk.first,
+            alpha: View2 {
+                data: &walk.alpha[..walk.n * problem.batch.len],
+                width: problem.batch.len,
+            },
+            context: View2 {
+                data: &walk.context[..walk.n * problem.context_dim()],
+                width: problem.context_dim(),
+            },
+            logits: View2 {
+                data: &walk.logits[..walk.n * problem.vocab()],
+                width: problem.vocab(),
+            },
+        });
+    }
+}
+
+/// Inner products of `q` with every token embedding, and with the trigger.
+#[must_use]
+pub fn attention_scores<R: Real>(problem: &Problem<'_, R>, state: &State<R>) -> (Vec<f64>, f64) {
+    let scores = Scores::new(problem, state);
+    let round = |x: &Double| x.0 + x.1;
+    (
+        scores.token.iter().map(round).collect(),
+        round(&scores.trigger),
+    )
+}
+
+/// A trial of the three-step algorithm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExactTrial<R> {
+    /// Value matrix after the first step.
+    pub value_1: Matrix<R>,
+    /// `q = W1 z_EOS` after the second step.
+    pub query_key_1: Vec<R>,
+    /// Value matrix after the third step.
+    pub value_2: Matrix<R>,
+    /// The training batch at `(0, 0)`, `(V1, 0)`, `(V1, W1)` and `(V2, W1)`.
+    pub train: [Evaluation; 4],
+    /// The test batch at `(V2, W1)`.
+    pub test: Evaluation,
+}
+
+impl<R> ExactTrial<R> {
+    /// Training samples whose trained attention peaks on the informative position.
+    #[must_use]
+    pub fn train_attention_hits(&self) -> usize {
+        self.train[3].attention_hits
+    }
+
+    /// Test samples whose trained attention peaks on the informative position.
+    #[must_use]
+    pub fn test_attention_hits(&self) -> usize {
+        self.test.attention_hits
+    }
+
+    /// Test samples answered correctly, end to end under the softmax attention.
+    #[must_use]
+    pub fn test_correct(&self) -> usize {
+        self.test.correct
+    }
+}
+
+/// Trains on `train` with the three steps and evaluates on both batches.
+///
+/// # Errors
+/// If a shape or an index does not fit; see [`Problem::new`].
+pub fn run<R: Real>(
+    embeddings: &Embeddings<R>,
+    query: &[R],
+    train: &Batch,
+    test: &Batch,
+    rates: Rates,
+    trigger_in_values: bool,
+) -> Result<ExactTrial<R>, ProblemError> {
+    let problem = Problem::new(embeddings, query, train, trigger_in_values)?;
+    let fresh = Problem::new(embeddings, query, test, trigger_in_values)?;
+    let at_zero = evaluate_zero(&problem);
+    let one = step_one(&problem, rates.eta);
+    let (two, after_one) = step_two(&problem, &one, rates.gamma_w);
+    let (three, after_two) = step_three(&problem, &two, rates.gamma_v);
+    let after_three = evaluate(&problem, &three);
+    let test = evaluate(&fresh, &three);
+    Ok(ExactTrial {
+        value_1: one.value,
+        query_key_1: two.query_key,
+        value_2: three.value,
+        train: [at_zero, after_one, after_two, after_three],
+        test,
+    })
+}
+
+/// `value -= rate * sum / N`.
+fn move_value<R: Real>(problem: &Problem<'_, R>, state: &mut State<R>, sum: &[R], rate: f64) {
+    let scale = rate / problem.batch.samples() as f64;
+    for (v, g) in state.value.data_mut().iter_mut().zip(sum) {
+        *v = R::from_f64(v.to_f64() - scale * g.to_f64());
+    }
+}
+
+/// `q -= rate |z_EOS|^2 g`, since `W -= rate g z_EOS^T` and `q = W z_EOS`.
+fn move_query<R: Real>(problem: &Problem<'_, R>, state: &mut State<R>, g: &[f64], rate: f64) {
+    let scale = rate * problem.query_norm2;
+    for (q, g) in state.query_key.iter_mut().zip(g) {
+        *q = R::from_f64(q.to_f64() - scale * g);
+    }
+}
+
+/// One walk over the batch: the evaluation and the sums that the gradients need.
+struct Pass<R> {
+    evaluation: Evaluation,
+    /// `sum_n g_n b_n^T` (empty unless asked for), to be divided by `N`.
+    value: Vec<R>,
+    /// The vector `g` of `dL/dW = g z_EOS^T` (empty unless asked for).
+    key: Vec<f64>,
+}
+
+impl<R: Real> Pass<R> {
+    fn run(
+        problem: &Problem<'_, R>,
+        state: &State<R>,
+        want_value: bool,
+        want_key: bool,
+    ) -> Pass<R> {
+        let batch = problem.batch;
+        let (vocab, out, features) = (problem.vocab(), problem.output_dim(), problem.feature_dim());
+        let mut walk = Walk::new(problem, state);
+        let rows = problem.chunk();
+        let dense_output = match &problem.embeddings.output {
+            Table::Dense(z) => Some(z),
+            Table::Orthonormal { .. } => None,
+        };
+        let want_gradient = want_value || want_key;
+        let mut residual = match dense_output {
+            Some(_) if want_gradient => vec![R::default(); rows * out],
+            _ => Vec::new(),
+        };
+        let mut back = vec![R::default(); if want_key { rows * features } else { 0 }];
+        let mut value = vec![R::default(); if want_value { out * features } else { 0 }];
+        let mut key = KeySums::new(if want_key { vocab } else { 0 });
+        let mut slope = vec![0.0; batch.len];
+        let (mut loss, mut drop, mut weight) = (Sum::default(), Sum::default(), Sum::default());
+        let (mut correct, mut attention_hits) = (0, 0);
+        let mut min_margin = f64::INFINITY;
+
+        while walk.advance() {
+            let (first, n) = (walk.first, walk.n);
+            for i in 0..n {
+                let sample = first + i;
+                let position = batch.position[sample] as usize;
+                weight.add(walk.alpha[i * batch.len + position]);
+                attention_hits += usize::from(walk.peak[i] == position);
+                let line = &mut walk.logits[i * vocab..(i + 1) * vocab];
+                let seen = cross_entropy(line, batch.label[sample] as usize);
+                loss.add(seen.loss);
+                drop.add(seen.drop);
+                correct += usize::from(seen.correct);
+                if seen.margin < min_margin || seen.margin.is_nan() {
+                    min_margin = seen.margin;
+                }
+            }
+            if !want_gradient {
+                continue;
+            }
+            let errors = View::new(&walk.logits[..n * vocab], n, vocab);
+            let pulled = match dense_output {
+                Some(z) => {
+                    let to = &mut residual[..n * out];
+                    gemm(one(), errors, z.view(), R::default(), to);
+                    View::new(to, n, out)
+                }
+                None => errors,
+            };
+            if want_value {
+                let seen = View::new(walk.features(n), n, features);
+                gemm(one(), pulled.t(), seen, one(), &mut value);
+            }
+            if want_key {
+                let to = &mut back[..n * features];
+                gemm(one(), pulled, state.value.view(), R::default(), to);
+                match problem.model {
+                    Model::AttentionOnly => {} // the features are h: nothing to go back through
+                }
+                for (i, u) in to.chunks_exact(features).enumerate() {
+                    let alpha = &walk.alpha[i * batch.len..(i + 1) * batch.len];
+                    key.add(problem, first + i, alpha, walk.peak[i], u, &mut slope);
+                }
+            }
+        }
+
+        let samples = batch.samples();
+        Pass {
+            evaluation: Evaluation {
+                samples,
+                loss: loss.total() / samples as f64,
+                loss_drop: drop.total() / samples as f64,
+                correct,
+                min_margin,
+                attention_mean: weight.total() / samples as f64,
+                attention_hits,
+            },
+            value,
+            key: if want_key {
+                key.gradient(problem)
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+/// Sums of the loss derivatives with respect to attention scores, by token.
+struct KeySums {
+    token: Vec<Sum>,
+    trigger: Sum,
+}
+
+impl KeySums {
+    fn new(vocab: usize) -> Self {
+        KeySums {
+            token: vec![Sum::default(); vocab],
+            trigger: Sum::default(),
+        }
+    }
+
+    /// Adds one sample; `u = dl_n/dh`.
+    fn add<R: Real>(
+        &mut self,
+        problem: &Problem<'_, R>,
+        sample: usize,
+        alpha: &[f64],
+        peak: usize,
+        u: &[R],
+        slope: &mut [f64],
+    ) {
+        let batch = problem.batch;
+        let tokens = batch.sequence(sample);
+        let position = batch.position[sample] as usize;
+        let dim = problem.embeddings.input.dim();
+        for (s, &x) in slope.iter_mut().zip(tokens) {
+            *s = problem.value_dot(x, &u[..dim]);
+        }
+        if problem.trigger_in_values {
+            slope[position] += problem.trigger_dot(u);
+        }
+        // Measured from the peak, so that a saturated softmax loses no digits: the terms of
+        // the mean are then as small as the weights off the peak.
+        let origin = slope[peak];
+        let mut mean = 0.0;
+        for (s, a) in slope.iter_mut().zip(alpha) {
+            *s -= origin;
+            mean += a * *s;
+        }
+        for ((s, a), &x) in slope.iter().zip(alpha).zip(tokens) {
+            self.token[x as usize].add(a * (s - mean));
+        }
+        self.trigger.add(alpha[position] * (slope[position] - mean));
+    }
+
+    /// `g = (1/N) (Z_in^T a + t z_trig)`.
+    fn gradient<R: Real>(&self, problem: &Problem<'_, R>) -> Vec<f64> {
+        let mut g = vec![Sum::default(); problem.key_dim()];
+        match &problem.embeddings.input {
+            Table::Dense(z) => {
+                for (v, weight) in self.token.iter().enumerate() {
+                    weight.add_times(z.row(v), &mut g);
+                }
+            }
+            Table::Orthonormal { .. } => g[..self.token.len()].copy_from_slice(&self.token),
+        }
+        match &problem.embeddings.trigger {
+            Some(z) => self.trigger.add_times(z, &mut g),
+            None => g[problem.embeddings.input.dim()] = self.trigger,
+        }
+        let samples = problem.batch.samples() as f64;
+        g.iter().map(|x| x.total() / samples).collect()
+    }
+}
+
+/// An unevaluated sum of two doubles.
+type Double = (f64, f64);
+
+/// Attention scores before the softmax: `q . z_in(x)` and `q . z_trig`, to twice the working
+/// precision, since a softmax turns their absolute error into a relative one.
+struct Scores {
+    token: Vec<Double>,
+    trigger: Double,
+}
+
+impl Scores {
+    fn new<R: Real>(problem: &Problem<'_, R>, state: &State<R>) -> Self {
+        let dim = problem.embeddings.input.dim();
+        let q = &state.query_key;
+        let token = match &problem.embeddings.input {
+            Table::Dense(z) => (0..z.rows())
+                .map(|v| accurate_dot(z.row(v), &q[..dim]))
+                .collect(),
+            Table::Orthonormal { vocab } => q[..*vocab].iter().map(|x| (x.to_f64(), 0.0)).collect(),
+        };
+        let trigger = match &problem.embeddings.trigger {
+            Some(z) => accurate_dot(z, &q[..dim]),
+            None => (q[dim].to_f64(), 0.0),
+        };
+        Scores { token, trigger }
+    }
+
+    /// Softmax weights of one sequence; returns the position of the largest score.
+    fn softmax(
+        &self,
+        tokens: &[u32],
+        position: usize,
+        line: &mut [Double],
+        alpha: &mut [f64],
+    ) -> usize {
+        for (s, &x) in line.iter_mut().zip(tokens) {
+            *s = self.token[x as usize];
+        }
+        let (hi, lo) = two_sum(line[position].0, self.trigger.0);
+        line[position] = two_sum(hi, lo + line[position].1 + self.trigger.1);
+        let mut peak = 0;
+        for (i, s) in line.iter().enumerate().skip(1) {
+            if *s > line[peak] {
+                peak = i;
+            }
+        }
+        let top = line[peak];
+        let mut total = 0.0;
+        for (a, s) in alpha.iter_mut().zip(&*line) {
+            *a = ((s.0 - top.0) + (s.1 - top.1)).exp();
+            total += *a;
+        }
+        for a in alpha {
+            *a /= total;
+        }
+        peak
+    }
+}
+
+/// Forward evaluation in chunks; the buffers hold the current one.
+struct Walk<'p, 'a, R> {
+    problem: &'p Problem<'a, R>,
+    state: &'p State<R>,
+    scores: Scores,
+    first: usize,
+    n: usize,
+    rows: usize,
+    line: Vec<Double>,
+    alpha: Vec<f64>,
+    peak: Vec<usize>,
+    context: Vec<R>,
+    output: Vec<R>,
+    logits: Vec<R>,
+}
+
+impl<'p, 'a, R: Real> Walk<'p, 'a, R> {
+    fn new(problem: &'p Problem<'a, R>, state: &'p State<R>) -> Self {
+        let rows = problem.chunk();
+        let dense = matches!(problem.embeddings.output, Table::Dense(_));
+        let output = if dense {
+            rows * problem.output_dim()
+        } else {
+            0
+        };
+        Walk {
+            problem,
+            state,
+            scores: Scores::new(problem, state),
+            first: 0,
+            n: 0,
+            rows,
+            line: vec![(0.0, 0.0); problem.batch.len],
+            alpha: vec![0.0; rows * problem.batch.len],
+            peak: vec![0; rows],
+            context: vec![R::default(); rows * problem.context_dim()],
+            output: vec![R::default(); output],
+            logits: vec![R::default(); rows * problem.vocab()],
+        }
+    }
+
+    /// What the value matrix acts on, `n x feature_dim`.
+    fn features(&self, n: usize) -> &[R] {
+        match self.problem.model {
+            Model::AttentionOnly => &self.context[..n * self.problem.context_dim()],
+        }
+    }
+
+    /// Computes the next chunk; false at the end.
+    fn advance(&mut self) -> bool {
+        let problem = self.problem;
+        let batch = problem.batch;
+        self.first += self.n;
+        self.n = self.rows.min(batch.samples() - self.first);
+        let n = self.n;
+        if n == 0 {
+            return false;
+        }
+        let width = problem.context_dim();
+        for i in 0..n {
+            let tokens = batch.sequence(self.first + i);
+            let position = batch.position[self.first + i] as usize;
+            let alpha = &mut self.alpha[i * batch.len..(i + 1) * batch.len];
+            self.peak[i] = self.scores.softmax(tokens, position, &mut self.line, alpha);
+            let h = &mut self.context[i * width..(i + 1) * width];
+            h.fill(R::default());
+            for (&x, &a) in tokens.iter().zip(&*alpha) {
+                problem.add_value(x, R::from_f64(a), h);
+            }
+            if problem.trigger_in_values {
+                problem.add_trigger(R::from_f64(alpha[position]), h);
+            }
+        }
+        let (vocab, out) = (problem.vocab(), problem.output_dim());
+        let features = match problem.model {
+            Model::AttentionOnly => View::new(&self.context[..n * width], n, width),
+        };
+        let value = self.state.value.view().t();
+        let logits = &mut self.logits[..n * vocab];
+        match &problem.embeddings.output {
+            Table::Dense(z) => {
+                let output = &mut self.output[..n * out];
+                gemm(one(), features, value, R::default(), output);
+                let output = View::new(output, n, out);
+                gemm(one(), output, z.view().t(), R::default(), logits);
+            }
+            Table::Orthonormal { .. } => gemm(one(), features, value, R::default(), logits),
+        }
+        true
+    }
+}
+
+/// One sample under the cross entropy.
+struct Seen {
+    loss: f64,
+    drop: f64,
+    correct: bool,
+    margin: f64,
+}
+
+/// Replaces logits by `softmax - e_y`, and reports the loss, whether the label wins and by
+/// what margin.
+///
+/// The label's entry is minus the probability of all other classes, summed as such: `p_y - 1`
+/// would cancel for a confident network.
+fn cross_entropy<R: Real>(f: &mut [R], y: usize) -> Seen {
+    let target = f[y];
+    let (min_left, max_left) = range(&f[..y], target);
+    let (min_right, max_right) = range(&f[y + 1..], target);
+    let alone = f.len() == 1;
+    let rival = match (y == 0, y + 1 == f.len()) {
+        (true, _) => max_right,
+        (_, true) => max_left,
+        _ => larger(max_left, max_right),
+    };
+    let correct = (y == 0 || target > max_left) && (y + 1 == f.len() || target >= max_right);
+    let margin = if alone {
+        f64::INFINITY
+    } else {
+        (target.to_f64() - rival.to_f64()).abs()
+    };
+    let top = larger(target, rival);
+    let bottom = smaller(target, smaller(min_left, min_right));
+    let log_vocab = (f.len() as f64).ln();
+    let tiny = (top.to_f64() - bottom.to_f64() < 1.0 / 64.0).then(|| tiny_drop(f, target));
+
+    for x in f.iter_mut() {
+        *x = (*x - top).exp();
+    }
+    let own = f[y];
+    f[y] = R::default();
+    let others = lane_sum(f);
+    let total = own + others;
+    let scale = one::<R>() / total;
+    for x in f.iter_mut() {
+        *x *= scale;
+    }
+    f[y] = -(others * scale);
+
+    let (loss, drop) = match tiny {
+        Some(drop) => (log_vocab - drop, drop),
+        None => {
+            let loss = if target == top {
+                others.to_f64().ln_1p()
+            } else {
+                (top.to_f64() - target.to_f64()) + total.to_f64().ln()
+            };
+            (loss, log_vocab - loss)
+        }
+    };
+    Seen {
+        loss,
+        drop,
+        correct,
+        margin,
+    }
+}
+
+/// `log V - loss` from logits within 1/64 of each other, without the cancellation: with
+/// `c = f - mean f` it is `c_y - log(1 + mean(e^c - 1))`.
+fn tiny_drop<R: Real>(f: &[R], target: R) -> f64 {
+    let mean = lanes(f, 0.0, |s, x| s + x.to_f64(), |a, b| a + b) / f.len() as f64;
+    let excess = lanes(
+        f,
+        0.0,
+        |s, x| {
+            let c = x.to_f64() - mean;
+            let tail = 1.0 / 120.0 + c * (1.0 / 720.0 + c * (1.0 / 5040.0));
+            let tail = 1.0 / 2.0 + c * (1.0 / 6.0 + c * (1.0 / 24.0 + c * tail));
+            s + (c + c * c * tail)
+        },
+        |a, b| a + b,
+    ) / f.len() as f64;
+    (target.to_f64() - mean) - excess.ln_1p()
+}
+
+const LANES: usize = 8;
+
+/// Reduction in eight interleaved lanes, which the compiler can vectorise; the order is fixed.
+fn lanes<R: Real, T: Copy>(
+    x: &[R],
+    start: T,
+    step: impl Fn(T, R) -> T,
+    join: impl Fn(T, T) -> T,
+) -> T {
+    let mut acc = [start; LANES];
+    let blocks = x.chunks_exact(LANES);
+    let rest = blocks.remainder();
+    for block in blocks {
+        for (a, x) in acc.iter_mut().zip(block) {
+            *a = step(*a, *x);
+        }
+    }
+    for (a, x) in acc.iter_mut().zip(rest) {
+        *a = step(*a, *x);
+    }
+    acc.iter().skip(1).fold(acc[0], |a, b| join(a, *b))
+}
+
+fn larger<R: Real>(a: R, b: R) -> R {
+    if a > b { a } else { b }
+}
+
+fn smaller<R: Real>(a: R, b: R) -> R {
+    if a < b { a } else { b }
+}
+
+/// Smallest and largest entry; `(other, other)` for an empty slice.
+fn range<R: Real>(x: &[R], other: R) -> (R, R) {
+    let Some(&start) = x.first() else {
+        return (other, other);
+    };
+    (
+        lanes(x, start, |a, b| smaller(b, a), smaller),
+        lanes(x, start, |a, b| larger(b, a), larger),
+    )
+}
+
+fn lane_sum<R: Real>(x: &[R]) -> R {
+    lanes(x, R::default(), |a, b| a + b, |a, b| a + b)
+}
+
+/// Inner product in interleaved lanes.
+fn fast_dot<R: Real>(a: &[R], b: &[R]) -> R {
+    let n = a.len().min(b.len());
+    let (a, b) = (&a[..n], &b[..n]);
+    let mut acc = [R::default(); 2 * LANES];
+    let (xs, ys) = (a.chunks_exact(2 * LANES), b.chunks_exact(2 * LANES));
+    let rest = xs.remainder().iter().zip(ys.remainder());
+    for (x, y) in xs.zip(ys) {
+        for ((s, x), y) in acc.iter_mut().zip(x).zip(y) {
+            *s += *x * *y;
+        }
+    }
+    for (s, (x, y)) in acc.iter_mut().zip(rest) {
+        *s += *x * *y;
+    }
+    lane_sum(&acc)
+}
+
+fn axpy<R: Real>(a: R, x: &[R], y: &mut [R]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += a * *x;
+    }
+}
+
+fn one<R: Real>() -> R {
+    R::from_f64(1.0)
+}
+
+/// `a + b` and its rounding error.
+fn two_sum(a: f64, b: f64) -> Double {
+    let s = a + b;
+    let t = s - a;
+    (s, (a - (s - t)) + (b - t))
+}
+
+/// Compensated running sum.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    hi: f64,
+    lo: f64,
+}
+
+impl Sum {
+    fn add(&mut self, x: f64) {
+        let (hi, e) = two_sum(self.hi, x);
+        self.hi = hi;
+        self.lo += e;
+    }
+
+    fn add_product(&mut self, x: f64, y: f64) {
+        let p = x * y;
+        self.add(p);
+        self.lo += x.mul_add(y, -p);
+    }
+
+    /// `to += self * x`, entry by entry.
+    fn add_times<R: Real>(&self, x: &[R], to: &mut [Sum]) {
+        for (sum, x) in to.iter_mut().zip(x) {
+            sum.add_product(self.hi, x.to_f64());
+            sum.lo += self.lo * x.to_f64();
+        }
+    }
+
+    fn total(&self) -> f64 {
+        self.hi + self.lo
+    }
+}
+
+/// Inner product to twice the working precision.
+fn accurate_dot<R: Real>(a: &[R], b: &[R]) -> Double {
+    let mut sum = Sum::default();
+    for (x, y) in a.iter().zip(b) {
+        sum.add_product(x.to_f64(), y.to_f64());
+    }
+    two_sum(sum.hi, sum.lo)
+}
