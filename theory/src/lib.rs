@@ -7,10 +7,13 @@
 //! 2603.15923, is known to us by its abstract only); beside each source file
 //! stands the note that derives it.
 
+pub mod accuracy;
 pub mod attention;
 pub mod gauss;
 pub mod labels;
 pub mod moments;
+mod quadrature;
+pub mod recall;
 pub mod setting;
 
 pub use setting::{Attention, Embedding, Labels, Samples, Setting, SettingError};

@@ -1,0 +1,196 @@
+//! Recall: can the label be read off the value matrix of step 3? Derivation: `recall.md`.
+//!
+//! With attention on the informative token, `V2 = (1/V) sum_j kappa_j zc_out(j) z_in(v_j)^T`, a
+//! sum of `V` outer products with weights `kappa_j` equal to the (relative) number of training
+//! samples of class `j` that attended to their token.
+
+use crate::gauss;
+use crate::labels::LabelMoments;
+use crate::moments::Moments;
+use crate::quadrature::{HERMITE_3, HERMITE_5, norm_nodes};
+use crate::setting::{Embedding, Labels, Samples, Setting};
+
+/// Distribution of the weight `kappa` of one class: `(value, probability)`.
+pub(crate) type Weights = Vec<(f64, f64)>;
+
+/// Weights `kappa = k V/N` when a share `attention` of the samples attend to their token.
+pub(crate) fn class_weights(s: &Setting, attention: f64) -> Weights {
+    let Samples::Finite(n) = s.samples else {
+        return vec![(attention, 1.0)];
+    };
+    let (v, n_real) = (s.vocab as f64, n as f64);
+    let unit = v / n_real;
+    match s.labels {
+        Labels::Iid => poisson(n_real / v * attention)
+            .into_iter()
+            .enumerate()
+            .map(|(k, p)| (k as f64 * unit, p))
+            .collect(),
+        Labels::Balanced => {
+            let (low, extra) = (n / s.vocab as u64, (n % s.vocab as u64) as f64 / v);
+            let mut weights = vec![0.0; low as usize + 2];
+            for (size, share) in [(low, 1.0 - extra), (low + 1, extra)] {
+                for (k, p) in binomial(size as usize, attention).into_iter().enumerate() {
+                    weights[k] += share * p;
+                }
+            }
+            weights
+                .into_iter()
+                .enumerate()
+                .map(|(k, p)| (k as f64 * unit, p))
+                .collect()
+        }
+    }
+}
+
+/// Poisson probabilities up to where the tail is below `1e-12`.
+fn poisson(mean: f64) -> Vec<f64> {
+    let top = (mean + 9.0 * mean.sqrt() + 12.0).ceil() as usize;
+    (0..=top)
+        .map(|k| {
+            let k = k as f64;
+            if mean <= 0.0 {
+                return f64::from(u8::from(k == 0.0));
+            }
+            (k * mean.ln() - mean - statrs::function::gamma::ln_gamma(k + 1.0)).exp()
+        })
+        .collect()
+}
+
+fn binomial(n: usize, p: f64) -> Vec<f64> {
+    use statrs::function::gamma::ln_gamma;
+    let (p, size) = (p.clamp(0.0, 1.0), n as f64);
+    (0..=n)
+        .map(|k| {
+            let k = k as f64;
+            if p == 0.0 || p == 1.0 {
+                return f64::from(u8::from(k == size * p));
+            }
+            (ln_gamma(size + 1.0) - ln_gamma(k + 1.0) - ln_gamma(size - k + 1.0)
+                + k * p.ln()
+                + (size - k) * (-p).ln_1p())
+            .exp()
+        })
+        .collect()
+}
+
+/// Chance that a token of weight `kappa` is recalled (note, eq. 3), when the mean squared weight
+/// of all classes is `load` and `competitors` are the weights of the other classes.
+///
+/// `clutter` is the squared length, relative to the attended token, of what else is read out with
+/// it (zero for argmax attention).
+pub(crate) fn recall_given(
+    s: &Setting,
+    kappa: f64,
+    load: f64,
+    competitors: &Weights,
+    clutter: f64,
+) -> f64 {
+    let (zi, zo) = (Moments::input(s), Moments::output(s));
+    let labels = LabelMoments::of(s);
+    let v = s.vocab as f64;
+    let n = v - 1.0;
+    let carried = if s.trigger_in_values { 1.0 } else { 0.0 };
+    let classes = competitor_classes(s, competitors, load);
+    let dense_out = s.output != Embedding::Orthonormal;
+    let direction = if dense_out { 2.0 * zo.overlap } else { 0.0 };
+    let mut total = 0.0;
+    for &(z2, wz) in &norm_nodes(&HERMITE_5, zi.norm_variance) {
+        let length = z2 + carried + clutter;
+        for &(zz, wo) in &norm_nodes(&HERMITE_3, zo.norm_variance) {
+            for &(x, wx) in &norm_nodes(&HERMITE_3, direction) {
+                let signal = kappa * z2 * zz + carried * (kappa - 1.0) * zz;
+                // Squared length of the interference vector sum_{j' != y} kappa_j' zc_j' <.,.>.
+                let eta = if dense_out {
+                    x * (n * load * length * zi.overlap + carried * v * v * labels.imbalance)
+                } else {
+                    0.0
+                };
+                let own = (eta * zz * zo.overlap).sqrt();
+                let p = expect_coarse(|g| {
+                    let o = own * g;
+                    let common = zo.overlap
+                        * (eta + 2.0 * kappa * z2 * o + (kappa * z2).powi(2) * zz).max(0.0);
+                    beat_all(signal + o, common, length * zi.overlap, zz, &classes, n)
+                });
+                total += wz * wo * wx * p;
+            }
+        }
+    }
+    total.min(1.0)
+}
+
+/// A share of the competitors: probability, shift of the logit, squared scale of its own part.
+struct Class {
+    share: f64,
+    shift: f64,
+    square: f64,
+}
+
+fn competitor_classes(s: &Setting, competitors: &Weights, load: f64) -> Vec<Class> {
+    let heterogeneous = s.output == Embedding::Orthonormal || s.trigger_in_values;
+    if !heterogeneous {
+        return vec![Class {
+            share: 1.0,
+            shift: 0.0,
+            square: load,
+        }];
+    }
+    let shift = |k: f64| if s.trigger_in_values { k - 1.0 } else { 0.0 };
+    competitors
+        .iter()
+        .filter(|c| c.1 > 1e-7)
+        .map(|&(k, p)| Class {
+            share: p,
+            shift: shift(k),
+            square: k * k,
+        })
+        .collect()
+}
+
+/// Probability that `score` beats `n` competitors.
+fn beat_all(score: f64, common: f64, own: f64, zz: f64, classes: &[Class], n: f64) -> f64 {
+    let lose: f64 = classes
+        .iter()
+        .map(|c| {
+            let sd = (common + own * c.square).sqrt();
+            let gap = score - c.shift * zz;
+            c.share
+                * if sd > 0.0 {
+                    gauss::cdf(-gap / sd)
+                } else if gap > 0.0 {
+                    0.0
+                } else if gap == 0.0 {
+                    0.5
+                } else {
+                    1.0
+                }
+        })
+        .sum();
+    (n * (-lose.min(1.0)).ln_1p()).exp()
+}
+
+/// `E f(g)` on 41 points: enough for integrands no sharper than a quarter of their own noise.
+fn expect_coarse(mut f: impl FnMut(f64) -> f64) -> f64 {
+    let (mut sum, mut weight) = (0.0, 0.0);
+    for i in -20..=20 {
+        let g = f64::from(i) * 0.25;
+        let w = gauss::pdf(g);
+        sum += w * f(g);
+        weight += w;
+    }
+    sum / weight
+}
+
+/// Recall accuracy with attention saturated on the informative token, in training and at test
+/// (note, eq. 4). The mean over tokens and trials; chance is `1/V`.
+#[must_use]
+pub fn recall_accuracy(s: &Setting) -> f64 {
+    let weights = class_weights(s, 1.0);
+    let load = LabelMoments::of(s).square;
+    weights
+        .iter()
+        .filter(|w| w.1 > 1e-7)
+        .map(|&(kappa, p)| p * recall_given(s, kappa, load, &weights, 0.0))
+        .sum()
+}
