@@ -8,6 +8,7 @@
 //! stands the note that derives it.
 
 pub mod gauss;
+pub mod one_step;
 pub mod setting;
 
 pub use setting::{Attention, Embedding, Labels, Samples, Setting, SettingError};

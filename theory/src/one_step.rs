@@ -1,0 +1,517 @@
+//! The matched filter on the first gradient: expected accuracy at finite size.
+//!
+//! The decoder reads fact `v` by the oracle query `z_in(v)` through the first
+//! gradient alone, `argmax_j B[v, j]` with `B[v, j] = z_in(v)^T V1^T z_out(j)`.
+//! It is a function of the first gradient and the embeddings, so the bounds of
+//! [`crate::lower_bound`] hold for it.
+//!
+//! Every prediction here is heuristic in the sense of the note `one_step.md`
+//! (equations (O1) to (O12)): sums of many weakly dependent terms are replaced by
+//! Gaussians, small counts are kept discrete, and correlations between
+//! competitors are dropped. Scores are in units of `eta / (L V)`, where a
+//! perfectly stored fact has score `|z_in|^2 |z_out|^2`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gauss;
+use crate::setting::{Embedding, Labels, Samples, Setting};
+
+/// Variances of the score of a wrong label, by origin, at unit norms, in units of
+/// `(eta / (L V))^2`; equation (O11). The stored fact itself has score one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct NoiseBudget {
+    /// Output vectors are not orthogonal to the correct one: `E kappa^2 / d_out`.
+    pub crosstalk: f64,
+    /// The other `V - 1` stored facts: `E kappa^2 (1/d_in) (1 + V/d_out)`.
+    pub stored: f64,
+    /// Uninformative tokens of the batch: `((L-1)/N) (1 + V/d_in) (1 + V/d_out)`.
+    pub batch: f64,
+    /// Label-count fluctuation times the mean embedding:
+    /// `Var(kappa) (1 + V/d_out) (L-1)^2 (1/V^2 + 1/(d_in V))`.
+    pub mean_bias: f64,
+    /// The same fluctuation times the trigger, when the trigger is in the values.
+    pub trigger: f64,
+}
+
+impl NoiseBudget {
+    /// Sum of the five variances.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        self.crosstalk + self.stored + self.batch + self.mean_bias + self.trigger
+    }
+}
+
+/// Sample size at which the matched filter reaches a level.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum OneStepThreshold {
+    /// The level is crossed at this (real) sample size.
+    At {
+        /// Sample size `N`.
+        samples: f64,
+    },
+    /// One sample already suffices (the level is at or below chance).
+    Trivial,
+    /// The population gradient itself stays below the level.
+    CapacityExceeded {
+        /// Predicted accuracy with infinite data.
+        ceiling: f64,
+    },
+    /// The level is reached with infinite data but not by `2^40` samples.
+    BeyondRange {
+        /// Predicted accuracy at `2^40` samples.
+        reached: f64,
+    },
+    /// The level is not a number in `(0, 1)`.
+    BadLevel,
+}
+
+impl OneStepThreshold {
+    /// The threshold where there is one.
+    #[must_use]
+    pub fn samples(&self) -> Option<f64> {
+        match self {
+            OneStepThreshold::At { samples } => Some(*samples),
+            _ => None,
+        }
+    }
+}
+
+/// Largest sample size considered, `2^40`.
+const MAX_SAMPLES: f64 = 1_099_511_627_776.0;
+/// Mixture components lighter than this are dropped.
+const DUST: f64 = 1e-9;
+
+/// Equally spaced nodes with normalised Gaussian weights: the trapezoid rule,
+/// whose error at step `h` is of order `exp(-2 pi^2 / h^2)` for smooth integrands.
+fn normal_nodes(step: f64, half: i32) -> Vec<(f64, f64)> {
+    let mut nodes: Vec<(f64, f64)> = (-half..=half)
+        .map(|i| (f64::from(i) * step, gauss::pdf(f64::from(i) * step)))
+        .collect();
+    let total: f64 = nodes.iter().map(|n| n.1).sum();
+    for node in &mut nodes {
+        node.1 /= total;
+    }
+    nodes
+}
+
+/// Law of a Poisson or binomial count as `(value, weight)`: exact when the mean is
+/// at most `exact_below`, Gaussian nodes above it. `trials = inf` is Poisson.
+fn count_law(mean: f64, trials: f64, exact_below: f64) -> Vec<(f64, f64)> {
+    if mean <= 0.0 {
+        return vec![(0.0, 1.0)];
+    }
+    let p = if trials.is_finite() {
+        (mean / trials).min(1.0)
+    } else {
+        0.0
+    };
+    if p >= 1.0 {
+        return vec![(trials, 1.0)];
+    }
+    if mean > exact_below {
+        let sd = (mean * (1.0 - p)).sqrt();
+        return normal_nodes(0.7, 6)
+            .into_iter()
+            .map(|(x, w)| ((mean + sd * x).max(0.0), w))
+            .collect();
+    }
+    let mut weight = if trials.is_finite() {
+        (trials * (-p).ln_1p()).exp()
+    } else {
+        (-mean).exp()
+    };
+    let (mut law, mut k, mut mass) = (Vec::new(), 0.0, 0.0);
+    while mass < 1.0 - 1e-12 && k < mean + 40.0 + 12.0 * mean.sqrt() {
+        if weight > DUST {
+            law.push((k, weight));
+        }
+        mass += weight;
+        weight *= if trials.is_finite() {
+            ((trials - k) / (k + 1.0) * p / (1.0 - p)).max(0.0)
+        } else {
+            mean / (k + 1.0)
+        };
+        k += 1.0;
+    }
+    law
+}
+
+/// The quantities of the note, with `N` real.
+struct Model {
+    v: f64,
+    /// `L - 1`.
+    l1: f64,
+    /// Samples per class `lambda = N / V`; infinite for the population gradient.
+    lambda: f64,
+    n: f64,
+    /// `1 / d_in`, zero where the Gram matrix is the identity.
+    inv_in: f64,
+    /// `1 / d_out`, zero where the Gram matrix is the identity.
+    inv_out: f64,
+    /// Spread of `|z|^2`: `sqrt(2/d)` for Gaussian tables, zero otherwise.
+    norm_in: f64,
+    norm_out: f64,
+    /// Variance of `z_in(v) . z_trig` when the trigger is in the values, per `|z_in|^2`.
+    trigger: f64,
+    labels: Labels,
+}
+
+impl Model {
+    fn new(setting: &Setting, samples: f64) -> Self {
+        let inverse = |law: Embedding, dim: usize| match law {
+            Embedding::Orthonormal => 0.0,
+            Embedding::Gaussian | Embedding::Sphere => 1.0 / dim as f64,
+        };
+        let spread = |law: Embedding, dim: usize| match law {
+            Embedding::Gaussian => (2.0 / dim as f64).sqrt(),
+            Embedding::Sphere | Embedding::Orthonormal => 0.0,
+        };
+        let v = setting.vocab as f64;
+        Model {
+            v,
+            l1: setting.len as f64 - 1.0,
+            lambda: samples / v,
+            n: samples,
+            inv_in: inverse(setting.input, setting.dim_in),
+            inv_out: inverse(setting.output, setting.dim_out),
+            norm_in: spread(setting.input, setting.dim_in),
+            norm_out: spread(setting.output, setting.dim_out),
+            trigger: if setting.trigger_in_values {
+                1.0 / setting.dim_in as f64
+            } else {
+                0.0
+            },
+            labels: setting.labels,
+        }
+    }
+
+    /// Class-count law as `(kappa, weight)` with `kappa = n_j / lambda`; (O3).
+    fn kappas(&self) -> Vec<(f64, f64)> {
+        if self.lambda.is_infinite() {
+            return vec![(1.0, 1.0)];
+        }
+        let counts = match self.labels {
+            Labels::Balanced => {
+                let low = self.lambda.floor();
+                let high = self.lambda - low;
+                if high > 0.0 {
+                    vec![(low, 1.0 - high), (low + 1.0, high)]
+                } else {
+                    vec![(low, 1.0)]
+                }
+            }
+            Labels::Iid => count_law(self.lambda, self.n.max(1.0), 10.0),
+        };
+        counts
+            .into_iter()
+            .map(|(k, w)| (k / self.lambda, w))
+            .collect()
+    }
+
+    /// Number of times the query token stands by chance in the sequences of a class
+    /// of relative count `kappa`, divided by `lambda`: exact or Gaussian; (O4).
+    fn hits(&self, kappa: f64) -> Vec<(f64, f64)> {
+        let exact_below = if self.inv_in == 0.0 { 30.0 } else { 5.0 };
+        count_law(self.hit_mean(kappa), f64::INFINITY, exact_below)
+            .into_iter()
+            .map(|(k, w)| (k / self.lambda, w))
+            .collect()
+    }
+
+    fn hit_mean(&self, kappa: f64) -> f64 {
+        kappa * self.lambda * self.l1 / self.v
+    }
+
+    /// `P(competitor < x)` for a competitor with row variance `row` and projection
+    /// variance `gram`; (O6). A coordinate of a uniform point of the sphere has
+    /// lighter tails than a Gaussian.
+    fn below(&self, x: f64, row: f64, gram: f64) -> f64 {
+        let variance = row + gram;
+        if variance <= 0.0 {
+            return if x > 0.0 {
+                1.0
+            } else if x < 0.0 {
+                0.0
+            } else {
+                0.5
+            };
+        }
+        let mut y = x / variance.sqrt();
+        if self.norm_out == 0.0 && self.inv_out > 0.0 {
+            let share = gram / variance;
+            let bend = y * y * self.inv_out * share * share;
+            if bend >= 1.0 {
+                return if x > 0.0 { 1.0 } else { 0.0 };
+            }
+            if bend > 1e-12 {
+                y *= (-(-bend).ln_1p() / bend).sqrt();
+            }
+        }
+        gauss::cdf(y)
+    }
+
+    fn accuracy(&self) -> f64 {
+        let discrete = self.inv_in == 0.0 && self.inv_out == 0.0 && self.trigger == 0.0;
+        if discrete && self.lambda.is_infinite() {
+            return 1.0;
+        }
+        if discrete && self.hit_mean(1.0) <= 500.0 {
+            return self.accuracy_of_counts();
+        }
+        let kappas = self.kappas();
+        let (mut k1, mut k2) = (0.0, 0.0);
+        for (kappa, w) in &kappas {
+            k1 += w * kappa;
+            k2 += w * kappa * kappa;
+        }
+        let var_kappa = (k2 - k1 * k1).max(0.0);
+        let competitors = self.v - 1.0;
+        let noise = normal_nodes(0.5, 8);
+        let norms = if self.norm_in > 0.0 {
+            normal_nodes(1.0, 3)
+        } else {
+            vec![(0.0, 1.0)]
+        };
+        // Slope of a row in kappa: (L-1) g + w, Gaussian given |z_in|^2; (O5).
+        let slope_sd = (self.l1 * self.l1 * self.inv_in / self.v + self.trigger).sqrt();
+        let slopes = if slope_sd > 0.0 && var_kappa > 0.0 {
+            normal_nodes(0.7, 5)
+        } else {
+            vec![(0.0, 1.0)]
+        };
+        let finite = self.lambda.is_finite();
+        let per_lambda = if finite { 1.0 / self.lambda } else { 0.0 };
+        // Own row entry: relative count, weight, chance hits and their variance.
+        let mut owns = Vec::new();
+        for (kappa, w) in &kappas {
+            if !finite {
+                owns.push((*kappa, *w, 0.0, 0.0));
+            } else if self.inv_in == 0.0 {
+                for (hit, wh) in self.hits(*kappa) {
+                    owns.push((*kappa, w * wh, hit, 0.0));
+                }
+            } else {
+                let mean = kappa * self.l1 / self.v;
+                owns.push((*kappa, *w, mean, mean * per_lambda));
+            }
+        }
+        let mut total = 0.0;
+        for (x, wa) in &norms {
+            // Wilson-Hilferty cube of the chi-square of d_in degrees of freedom.
+            let h = self.norm_in * self.norm_in / 9.0;
+            let a = (1.0 - h + x * h.sqrt()).max(0.05).powi(3);
+            // Components of a competitor's row entry: (mean, variance, weight), at
+            // slope zero, with the kappa - 1 that multiplies the slope.
+            let mut parts = Vec::new();
+            for (kappa, w) in &kappas {
+                let spread =
+                    a * self.inv_in * (kappa * self.l1 * per_lambda + kappa * kappa);
+                if finite {
+                    for (hit, wh) in self.hits(*kappa) {
+                        if w * wh > DUST {
+                            parts.push((a * (hit - self.l1 / self.v), kappa - 1.0, spread, w * wh));
+                        }
+                    }
+                } else {
+                    parts.push((0.0, 0.0, spread, *w));
+                }
+            }
+            for (y, wc) in &slopes {
+                let slope = slope_sd * a.sqrt() * y;
+                let tau2: f64 = parts
+                    .iter()
+                    .map(|(m, k, s, w)| w * ((m + slope * k).powi(2) + s))
+                    .sum();
+                for (kappa, wk, hit, hit_var) in &owns {
+                    let mut row = a * kappa;
+                    if finite {
+                        row += (kappa - 1.0) * slope + a * (hit - self.l1 / self.v);
+                    }
+                    let row_var =
+                        a * a * hit_var + kappa * self.l1 * per_lambda * a * self.inv_in;
+                    let others = competitors * tau2;
+                    let own = (row_var
+                        + others * self.inv_out
+                        + row * row * self.norm_out * self.norm_out)
+                        .sqrt();
+                    let mut won = 0.0;
+                    for (z, wz) in &noise {
+                        let score = row + own * z;
+                        // |V1 z_in(v)|^2 / d_out: the component along z_out(pi(v)) is
+                        // the score itself; (O7).
+                        let gram =
+                            (score * score + others * (1.0 - self.inv_out)) * self.inv_out;
+                        let mut below = 0.0;
+                        for (m, k, s, w) in &parts {
+                            below += w * self.below(score - m - slope * k, *s, gram);
+                        }
+                        won += wz * power(below, competitors);
+                        if own == 0.0 {
+                            won /= wz;
+                            break;
+                        }
+                    }
+                    total += wa * wc * wk * won;
+                }
+            }
+        }
+        total.clamp(0.0, 1.0)
+    }
+
+    /// Both Gram matrices the identity: the score is an integer count; (O9).
+    fn accuracy_of_counts(&self) -> f64 {
+        let kappas = self.kappas();
+        let mean = self.hit_mean(1.0);
+        let limit = (self.lambda * 3.0 + 60.0 + mean + 12.0 * (mean + self.lambda).sqrt()) as usize;
+        // Distribution of a competitor's count.
+        let mut pmf = vec![0.0; limit + 1];
+        for (kappa, w) in &kappas {
+            for (k, p) in poisson(self.hit_mean(*kappa), limit).iter().enumerate() {
+                pmf[k] += w * p;
+            }
+        }
+        let mut cdf = Vec::with_capacity(limit + 1);
+        let mut sum = 0.0;
+        for p in &pmf {
+            sum += p;
+            cdf.push(sum.min(1.0));
+        }
+        // Ties are broken evenly: with F the distribution function of a competitor,
+        // P(win at k) = (F(k)^V - F(k-1)^V) / (V (F(k) - F(k-1))).
+        let win = |k: usize| {
+            let high = cdf[k.min(limit)];
+            let low = if k == 0 { 0.0 } else { cdf[(k - 1).min(limit)] };
+            let gap = high - low;
+            if gap < 1e-13 {
+                return high.powf(self.v - 1.0);
+            }
+            (power(high, self.v) - power(low, self.v)) / (self.v * gap)
+        };
+        let mut total = 0.0;
+        for (kappa, w) in &kappas {
+            let stored = (kappa * self.lambda).round() as usize;
+            for (k, p) in poisson(self.hit_mean(*kappa), limit).iter().enumerate() {
+                if *p > 0.0 {
+                    total += w * p * win(k + stored);
+                }
+            }
+        }
+        total.clamp(0.0, 1.0)
+    }
+}
+
+/// Poisson probabilities `0..=limit`.
+fn poisson(mean: f64, limit: usize) -> Vec<f64> {
+    let log_mean = mean.ln();
+    (0..=limit)
+        .map(|k| {
+            if mean <= 0.0 {
+                return if k == 0 { 1.0 } else { 0.0 };
+            }
+            let k = k as f64;
+            (k * log_mean - mean - statrs::function::gamma::ln_gamma(k + 1.0)).exp()
+        })
+        .collect()
+}
+
+fn power(base: f64, n: f64) -> f64 {
+    if base <= 0.0 {
+        return 0.0;
+    }
+    (n * (base - 1.0).min(0.0).ln_1p()).exp()
+}
+
+/// Expected accuracy, over tokens, embeddings and batches, of the matched filter on
+/// the first gradient with the oracle query `z_in(v)`; equation (O8).
+///
+/// Uses the embeddings, dimensions, labels, `trigger_in_values` and samples of the
+/// setting; `attention` plays no part. Heuristic; `one_step.md` gives the measured
+/// error. With the trigger in the values the query is still `z_in(v)`, without trigger.
+/// A balanced batch is taken to have label counts `floor(N/V)` and `ceil(N/V)`.
+#[must_use]
+pub fn expected_accuracy(setting: &Setting) -> f64 {
+    Model::new(setting, setting.samples.as_f64()).accuracy()
+}
+
+/// Where the variance of a wrong label's score comes from; equation (O11).
+#[must_use]
+pub fn noise_budget(setting: &Setting) -> NoiseBudget {
+    let m = Model::new(setting, setting.samples.as_f64());
+    let kappas = m.kappas();
+    let second: f64 = kappas.iter().map(|(k, w)| w * k * k).sum();
+    let first: f64 = kappas.iter().map(|(k, w)| w * k).sum();
+    let var = (second - first * first).max(0.0);
+    let gram_in = 1.0 + m.v * m.inv_in;
+    let gram_out = 1.0 + m.v * m.inv_out;
+    NoiseBudget {
+        crosstalk: second * m.inv_out,
+        stored: second * m.inv_in * gram_out,
+        batch: m.l1 / m.n * gram_in * gram_out,
+        mean_bias: var * gram_out * m.l1 * m.l1 * (1.0 / (m.v * m.v) + m.inv_in / m.v),
+        trigger: var * gram_out * m.trigger,
+    }
+}
+
+/// Sample size at which [`expected_accuracy`] crosses `level`, by bisection in
+/// `log N`, to a relative precision of `1e-4`; `N` is treated as real.
+///
+/// `setting.samples` is ignored.
+#[must_use]
+pub fn samples_for_accuracy(setting: &Setting, level: f64) -> OneStepThreshold {
+    if !(level > 0.0 && level < 1.0) {
+        return OneStepThreshold::BadLevel;
+    }
+    let at = |n: f64| Model::new(setting, n).accuracy();
+    if at(1.0) >= level {
+        return OneStepThreshold::Trivial;
+    }
+    let ceiling = Model::new(setting, Samples::Infinite.as_f64()).accuracy();
+    if ceiling < level {
+        return OneStepThreshold::CapacityExceeded { ceiling };
+    }
+    // Bracket by doubling, so that only sizes near the threshold are evaluated.
+    let (mut low, mut high) = (0.0f64, setting.vocab as f64);
+    if at(high) >= level {
+        while high > 1.0 && at(high) >= level {
+            high *= 0.5;
+        }
+        low = high.max(1.0).ln();
+        high *= 2.0;
+    } else {
+        loop {
+            low = low.max(high.ln());
+            high *= 2.0;
+            if high > MAX_SAMPLES {
+                return OneStepThreshold::BeyondRange {
+                    reached: at(MAX_SAMPLES),
+                };
+            }
+            if at(high) >= level {
+                break;
+            }
+        }
+    }
+    let mut high = high.ln();
+    while high - low > 1e-4 {
+        let mid = 0.5 * (low + high);
+        if at(mid.exp()) < level {
+            low = mid;
+        } else {
+            high = mid;
+        }
+    }
+    OneStepThreshold::At {
+        samples: (0.5 * (low + high)).exp(),
+    }
+}
+
+/// The leading law `N d_in d_out = 2 L V^2 log V`, solved for `N`; equation (O12).
+///
+/// Holds as `V -> inf` with `log V << d`, `d_in d_out << 2 L V` (so that `N >> V log V`),
+/// `d_in d_out >> 2 V log V` (so that stored facts do not limit) and, for iid labels, `L << V`.
+#[must_use]
+pub fn asymptotic_samples(setting: &Setting) -> f64 {
+    let v = setting.vocab as f64;
+    2.0 * setting.len as f64 * v * v * v.ln() / (setting.dim_in as f64 * setting.dim_out as f64)
+}
