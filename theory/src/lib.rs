@@ -8,6 +8,7 @@
 //! stands the note that derives it.
 
 pub mod gauss;
+pub mod lower_bound;
 pub mod one_step;
 pub mod setting;
 
