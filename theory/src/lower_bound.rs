@@ -982,12 +982,12 @@ mod tests {
             for a in [0.3, 0.5, 0.8, 0.95, 1.0] {
                 let m = a * v as f64;
                 let mut best = 0.0f64;
-                for i in 0..400_000 {
-                    let t = f64::from(i) * 1e-4;
+                for i in 0..40_000 {
+                    let t = f64::from(i) * 1e-3;
                     best = best.max(m * t - ln_truncated_exponential(t.exp_m1(), v));
                 }
                 let need = expected_accuracy_need(v, a);
-                assert!((need - best).abs() < 1e-5, "{v} {a} {need} {best}");
+                assert!((need - best).abs() < 1e-4, "{v} {a} {need} {best}");
                 let simple = expected_accuracy_need_simple(v, a);
                 assert!(simple <= need + 1e-9);
                 assert!(need <= simple + (v as f64 + 1.0).ln() + 1e-9);

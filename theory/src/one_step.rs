@@ -425,7 +425,9 @@ fn power(base: f64, n: f64) -> f64 {
 /// Uses the embeddings, dimensions, labels, `trigger_in_values` and samples of the
 /// setting; `attention` plays no part. Heuristic; `one_step.md` gives the measured
 /// error. With the trigger in the values the query is still `z_in(v)`, without trigger.
-/// A balanced batch is taken to have label counts `floor(N/V)` and `ceil(N/V)`.
+/// A balanced batch is taken to have label counts `floor(N/V)` and `ceil(N/V)`; below
+/// `N = V` its accuracy is not monotone in `N`. Takes up to half a second when few samples
+/// per class meet long sequences.
 #[must_use]
 pub fn expected_accuracy(setting: &Setting) -> f64 {
     Model::new(setting, setting.samples.as_f64()).accuracy()
@@ -453,7 +455,8 @@ pub fn noise_budget(setting: &Setting) -> NoiseBudget {
 /// Sample size at which [`expected_accuracy`] crosses `level`, by bisection in
 /// `log N`, to a relative precision of `1e-4`; `N` is treated as real.
 ///
-/// `setting.samples` is ignored.
+/// `setting.samples` is ignored. May take seconds. Balanced batches are not monotone in `N`
+/// below `N = V`: at a level in that dip there may be another crossing.
 #[must_use]
 pub fn samples_for_accuracy(setting: &Setting, level: f64) -> OneStepThreshold {
     if !(level > 0.0 && level < 1.0) {
@@ -653,6 +656,30 @@ mod tests {
         assert!(matches!(small, OneStepThreshold::CapacityExceeded { ceiling } if ceiling < 0.5));
         assert_eq!(samples_for_accuracy(&s, 1e-9), OneStepThreshold::Trivial);
         assert_eq!(samples_for_accuracy(&s, 1.0), OneStepThreshold::BadLevel);
+    }
+
+    /// The filter is a function of the first gradient: no prediction may beat the bound.
+    #[test]
+    fn the_filter_stays_below_the_lower_bound() {
+        use crate::lower_bound::accuracy_upper_bound;
+        for labels in [Labels::Iid, Labels::Balanced] {
+            for table in [
+                Embedding::Gaussian,
+                Embedding::Sphere,
+                Embedding::Orthonormal,
+            ] {
+                for (v, d) in [(128, 48), (512, 96), (512, 500)] {
+                    for len in [4, 32] {
+                        for n in [v as u64, 4 * v as u64, 64 * v as u64] {
+                            let s = setting(v, d, len, n, labels).with_embeddings(table, table);
+                            let bound = accuracy_upper_bound(&s, s.samples).accuracy;
+                            let filter = expected_accuracy(&s);
+                            assert!(filter <= bound + 0.005, "{s:?} {filter} {bound}");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]
