@@ -18,7 +18,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn gallery() -> Vec<(&'static str, Figure)> {
+/// Figures with the names of their files.
+pub(crate) fn gallery() -> Vec<(&'static str, Figure)> {
     vec![
         ("scaling", scaling().into()),
         ("accuracy", accuracy().into()),

@@ -17,6 +17,9 @@ const UNIT: f64 = 10.0;
 /// Distance of the baseline from the anchor that the backend writes.
 const DROP: f64 = 0.76;
 
+/// What the backend divides a font size by.
+const BACKEND_SIZE: f64 = 1.24;
+
 /// Where a text stands with respect to its anchor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Align {
@@ -126,7 +129,7 @@ impl Canvas<'_> {
         // The backend's own root element, one line, gives way to ours.
         let body = text
             .split_once('\n')
-            .map(|(_, body)| body)
+            .map(|(_, body)| tidy_font_sizes(body))
             .ok_or_else(|| FigureError::Backend("the document has no body".into()))?;
         Ok(format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\" \
@@ -218,67 +221,83 @@ impl Canvas<'_> {
             .map_err(refused)
     }
 
-    /// A symbol of a given half-width, with a white halo so that symbols that
-    /// touch stay apart.
+    /// A symbol of a given half-width.
     pub(super) fn marker(
         &mut self,
-        (x, y): (f64, f64),
+        at: (f64, f64),
         marker: Marker,
         open: bool,
         radius: f64,
         colour: Rgb,
     ) -> Result<(), FigureError> {
-        const HALO: f64 = 1.0;
         const STROKE: f64 = 1.7;
-        if let Some(r) = equivalent_radius(marker, radius) {
-            if marker == Marker::Circle {
-                self.disc((x, y), r + HALO, Rgb::WHITE)?;
-                self.disc((x, y), r, colour)?;
-                if open {
-                    self.disc((x, y), r - STROKE, Rgb::WHITE)?;
-                }
-                return Ok(());
-            }
-            let corners = |r: f64| -> Vec<(f64, f64)> {
-                let turn = |k: f64, n: f64, start: f64| {
-                    let angle = (start + 360.0 * k / n).to_radians();
-                    (x + r * angle.cos(), y + r * angle.sin())
-                };
-                match marker {
-                    Marker::Triangle => (0..3).map(|k| turn(f64::from(k), 3.0, -90.0)).collect(),
-                    Marker::Diamond => (0..4).map(|k| turn(f64::from(k), 4.0, 0.0)).collect(),
-                    _ => (0..4).map(|k| turn(f64::from(k), 4.0, 45.0)).collect(),
-                }
-            };
-            // A margin along the normals is a larger one at the corners.
-            let corner = match marker {
-                Marker::Triangle => 2.0,
-                _ => std::f64::consts::SQRT_2,
-            };
-            self.polygon(&corners(r + HALO * corner), Rgb::WHITE, 1.0)?;
-            self.polygon(&corners(r), colour, 1.0)?;
-            if open {
-                self.polygon(&corners(r - STROKE * corner), Rgb::WHITE, 1.0)?;
-            }
-            return Ok(());
+        self.shape(at, marker, radius, 0.0, colour)?;
+        if open {
+            self.shape(at, marker, radius, -STROKE, Rgb::WHITE)?;
         }
-        let arms: [[(f64, f64); 2]; 2] = match marker {
+        Ok(())
+    }
+
+    /// The white rim of a symbol, which keeps symbols that touch apart.
+    pub(super) fn marker_halo(
+        &mut self,
+        at: (f64, f64),
+        marker: Marker,
+        radius: f64,
+    ) -> Result<(), FigureError> {
+        const HALO: f64 = 1.0;
+        self.shape(at, marker, radius, HALO, Rgb::WHITE)
+    }
+
+    /// The outline of a symbol moved outwards by a distance, filled.
+    fn shape(
+        &mut self,
+        (x, y): (f64, f64),
+        marker: Marker,
+        radius: f64,
+        outwards: f64,
+        colour: Rgb,
+    ) -> Result<(), FigureError> {
+        let polygon = |n: u32, start: f64, r: f64| -> Vec<(f64, f64)> {
+            (0..n)
+                .map(|k| {
+                    let angle = (start + 360.0 * f64::from(k) / f64::from(n)).to_radians();
+                    (x + r * angle.cos(), y + r * angle.sin())
+                })
+                .collect()
+        };
+        // Radii of the corners, such that the shapes look equally large. A distance
+        // along the sides' normals is a larger one at the corners.
+        let square = std::f64::consts::SQRT_2 * outwards;
+        let arm = radius + outwards / 2.0;
+        let arms = match marker {
+            Marker::Circle => return self.disc((x, y), radius + outwards, colour),
+            Marker::Square => {
+                return self.polygon(&polygon(4, 45.0, radius * 1.27 + square), colour, 1.0);
+            }
+            Marker::Diamond => {
+                return self.polygon(&polygon(4, 0.0, radius * 1.32 + square), colour, 1.0);
+            }
+            Marker::Triangle => {
+                let r = radius * 1.45 + 2.0 * outwards;
+                return self.polygon(&polygon(3, -90.0, r), colour, 1.0);
+            }
+            // Strokes have no inside.
+            Marker::Cross | Marker::Plus if outwards < 0.0 => return Ok(()),
             Marker::Plus => {
-                let r = radius * 1.15;
+                let r = arm * 1.15;
                 [[(x - r, y), (x + r, y)], [(x, y - r), (x, y + r)]]
             }
-            _ => {
-                let r = radius * 0.9;
+            Marker::Cross => {
+                let r = arm * 0.9;
                 [
                     [(x - r, y - r), (x + r, y + r)],
                     [(x - r, y + r), (x + r, y - r)],
                 ]
             }
         };
-        for pen in [Pen::new(Rgb::WHITE, 4.2), Pen::new(colour, 2.2)] {
-            for arm in &arms {
-                self.polyline(arm, pen)?;
-            }
+        for arm in &arms {
+            self.polyline(arm, Pen::new(colour, 2.2 + 2.0 * outwards))?;
         }
         Ok(())
     }
@@ -366,7 +385,7 @@ impl Canvas<'_> {
         look: TextLook,
         upwards: bool,
     ) -> Result<(), FigureError> {
-        let mut style = (FONT_FAMILY, backend_font_size(look.size))
+        let mut style = (FONT_FAMILY, look.size * UNIT * BACKEND_SIZE)
             .into_font()
             .style(look.weight.style())
             .color(&rgba(look.colour, 1.0))
@@ -389,27 +408,23 @@ impl Canvas<'_> {
     }
 }
 
-/// Radius of the circle through the corners, such that shapes look equally large;
-/// none for shapes made of strokes.
-fn equivalent_radius(marker: Marker, radius: f64) -> Option<f64> {
-    match marker {
-        Marker::Circle => Some(radius),
-        Marker::Square => Some(radius * 1.27),
-        Marker::Triangle => Some(radius * 1.45),
-        Marker::Diamond => Some(radius * 1.32),
-        Marker::Cross | Marker::Plus => None,
+/// Rounds the font sizes, which the backend writes as a quotient.
+fn tidy_font_sizes(body: &str) -> String {
+    const KEY: &str = "font-size=\"";
+    let mut out = String::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(start) = rest.find(KEY) {
+        let (head, tail) = rest.split_at(start + KEY.len());
+        let end = tail.find('"').unwrap_or(0);
+        out.push_str(head);
+        match tail[..end].parse::<f64>() {
+            Ok(size) => out.push_str(&size.round().to_string()),
+            Err(_) => out.push_str(&tail[..end]),
+        }
+        rest = &tail[end..];
     }
-}
-
-/// The size that the backend divides by 1.24 to get the one wanted, exactly.
-fn backend_font_size(pixels: f64) -> f64 {
-    const FACTOR: f64 = 1.24;
-    let wanted = (pixels * UNIT).round();
-    let guess = wanted * FACTOR;
-    [guess, guess.next_up(), guess.next_down()]
-        .into_iter()
-        .find(|size| size / FACTOR == wanted)
-        .unwrap_or(guess)
+    out.push_str(rest);
+    out
 }
 
 fn escape(text: &str) -> String {
@@ -434,10 +449,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn font_sizes_come_out_exact() {
-        for size in [10.5, 11.5, 12.0, 12.5, 13.0, 15.0] {
-            assert_eq!(backend_font_size(size) / 1.24, size * 10.0);
-        }
+    fn font_sizes_are_round() {
+        let body = "<text font-size=\"119.99999999999999\" x=\"1\">font-size=</text>";
+        assert_eq!(
+            tidy_font_sizes(body),
+            "<text font-size=\"120\" x=\"1\">font-size=</text>"
+        );
     }
 
     #[test]

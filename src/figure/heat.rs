@@ -11,9 +11,9 @@ use super::output::DrawReport;
 use super::scale::{AxisMap, resolve_range};
 use super::ticks::{TickSet, ticks, ticks_at};
 use super::xy::{
-    LABEL, LABEL_GAP, LEGEND_GAP, MARGIN, Page, Surround, TICK, TICK_GAP, TICK_LENGTH, TITLE,
-    across, check_size, draw_note, draw_title, label_depth, note_depth, note_lines, title_depth,
-    upright,
+    LABEL, LABEL_GAP, LEGEND_GAP, MARGIN, Page, Surround, TICK, TICK_DROP, TICK_GAP, TICK_LENGTH,
+    TITLE, across, check_size, draw_note, draw_title, label_depth, note_depth, note_lines,
+    title_depth, upright,
 };
 
 /// Between the axes and the colour bar.
@@ -339,7 +339,7 @@ pub(super) fn page(map: &HeatMap) -> Result<Page, FigureError> {
     let note = note_lines(&report, most)?;
 
     let axes_end =
-        plot.y1 + TICK_LENGTH + TICK_GAP + TICK * CAP_HEIGHT + label_depth(&x_label).max(4.0);
+        plot.y1 + TICK_LENGTH + TICK_DROP + TICK * CAP_HEIGHT + label_depth(&x_label).max(4.0);
     let content_end = if legend.height > 0.0 {
         axes_end + LEGEND_GAP + legend.height
     } else {
@@ -464,11 +464,13 @@ fn draw_marks(
                 y_edges[row + 1] + height * if shared { 0.3 } else { 0.5 },
             );
             let room = (width.min(if shared { height / 2.0 } else { height }) / 2.0 - 2.0).max(1.5);
+            let radius = MARKER_RADIUS.min(room);
+            canvas.marker_halo(centre, marks.marker, radius)?;
             canvas.marker(
                 centre,
                 marks.marker,
                 marks.fill == Fill::Open,
-                MARKER_RADIUS.min(room),
+                radius,
                 Rgb(0, 0, 0),
             )?;
         }
@@ -488,17 +490,26 @@ fn draw_texts(
             if text.is_empty() {
                 continue;
             }
-            let ground = match map.values[row][column].filter(|v| !v.is_nan()) {
-                Some(v) => colours.colour(map, v),
-                None => Rgb::MISSING,
-            };
+            let value = map.values[row][column].filter(|v| !v.is_nan());
+            let ground = value.map_or(Rgb::MISSING, |v| colours.colour(map, v));
             let shared = map.marks.iter().any(|m| m.cells.contains(&(row, column)));
             let (top, bottom) = (y_edges[row + 1], y_edges[row]);
             let middle = top + (bottom - top) * if shared { 0.72 } else { 0.5 };
             let baseline = (middle + size * CAP_HEIGHT / 2.0).min(bottom - size * DESCENT / 2.0);
+            let centre = (x_edges[column] + x_edges[column + 1]) / 2.0;
+            if value.is_none() {
+                // Off the hatching.
+                let half = text_width(text, size, Weight::Regular)? / 2.0 + 3.0;
+                canvas.rect(
+                    (centre - half, middle - size * 0.65),
+                    (centre + half, middle + size * 0.65),
+                    Rgb::MISSING,
+                    1.0,
+                )?;
+            }
             canvas.text(
                 text,
-                ((x_edges[column] + x_edges[column + 1]) / 2.0, baseline),
+                (centre, baseline),
                 Align::Centre,
                 TextLook::new(size, Weight::Regular).colour(ground.contrasting()),
             )?;

@@ -116,40 +116,38 @@ impl Legend {
             let text = widest(&lines, SIZE, Weight::Regular)?;
             items.push((entry.glyphs, lines, SAMPLE + GAP + text));
         }
-        let mut widths = Vec::new();
-        for n in (1..=items.len().min(columns)).rev() {
-            widths = vec![0.0_f64; n];
+        // As many columns as fit, filled downwards so that neighbours stay together.
+        let count = items.len();
+        let (mut rows, mut widths) = (count, Vec::new());
+        for n in (1..=count.min(columns)).rev() {
+            rows = count.div_ceil(n);
+            widths = vec![0.0_f64; count.div_ceil(rows)];
             for (i, (_, _, w)) in items.iter().enumerate() {
-                widths[i % n] = widths[i % n].max(*w);
+                widths[i / rows] = widths[i / rows].max(*w);
             }
-            if widths.iter().sum::<f64>() + COLUMN_GAP * (n - 1) as f64 <= width {
+            if total(&widths) <= width {
                 break;
             }
         }
-        let n = widths.len().max(1);
-        let total = widths.iter().sum::<f64>() + COLUMN_GAP * (n - 1) as f64;
-        let mut placed = Vec::new();
-        let mut y = 0.0;
-        let mut rest = items.into_iter().peekable();
-        while rest.peek().is_some() {
-            let mut x = 0.0;
-            let mut most = 1;
-            for (column, (glyphs, lines, _)) in rest.by_ref().take(n).enumerate() {
-                most = most.max(lines.len());
-                placed.push(Item {
-                    x,
-                    y,
-                    lines,
-                    glyphs,
-                });
-                x += widths[column] + COLUMN_GAP;
-            }
-            y += most as f64 * SIZE * LINE_HEIGHT + ROW_GAP;
+        let mut heights = vec![0.0_f64; rows];
+        for (i, (_, lines, _)) in items.iter().enumerate() {
+            heights[i % rows] = heights[i % rows].max(lines.len() as f64 * SIZE * LINE_HEIGHT);
         }
+        let mut placed = Vec::new();
+        for (i, (glyphs, lines, _)) in items.into_iter().enumerate() {
+            let (row, column) = (i % rows, i / rows);
+            placed.push(Item {
+                x: widths[..column].iter().map(|w| w + COLUMN_GAP).sum(),
+                y: heights[..row].iter().map(|h| h + ROW_GAP).sum(),
+                lines,
+                glyphs,
+            });
+        }
+        let height = heights.iter().map(|h| h + ROW_GAP).sum::<f64>() - ROW_GAP;
         Ok(Legend {
             items: placed,
-            width: total,
-            height: (y - ROW_GAP).max(0.0),
+            width: total(&widths),
+            height: height.max(0.0),
         })
     }
 
@@ -179,6 +177,11 @@ impl Legend {
     }
 }
 
+/// Width of columns with the gaps between them.
+fn total(widths: &[f64]) -> f64 {
+    widths.iter().map(|w| w + COLUMN_GAP).sum::<f64>() - COLUMN_GAP
+}
+
 fn sample(
     canvas: &mut Canvas<'_>,
     glyph: &Glyph,
@@ -189,7 +192,7 @@ fn sample(
     match *glyph {
         Glyph::Band(colour) => canvas.rect((left, y - 6.0), (right, y + 6.0), colour, BAND_OPACITY),
         Glyph::Hatch => {
-            let (a, b) = ((left + 6.0, y - 6.0), (right - 6.0, y + 6.0));
+            let (a, b) = ((left, y - 6.0), (right, y + 6.0));
             canvas.hatch(a, b, Rgb::MISSING, Rgb::HATCH)?;
             canvas.frame(a, b, Pen::new(Rgb::HATCH, 0.8))
         }

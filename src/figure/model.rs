@@ -237,7 +237,8 @@ pub struct Point {
     /// Horizontal error bar.
     #[serde(default)]
     pub x_interval: Option<Interval>,
-    /// Set if only a bound is known: drawn open, with an arrow.
+    /// Set if only a bound is known: drawn open, with an arrow. An automatic range
+    /// leaves room for the arrow; a given one should, too.
     #[serde(default)]
     pub censored: Option<Direction>,
 }

@@ -30,21 +30,21 @@ impl Scale {
 /// gives 0 to 1 or 1 to 10.
 #[must_use]
 pub fn auto_range(scale: Scale, values: impl IntoIterator<Item = f64>, margin: f64) -> (f64, f64) {
-    let mut low = f64::INFINITY;
-    let mut high = f64::NEG_INFINITY;
+    let mut least = f64::INFINITY;
+    let mut most = f64::NEG_INFINITY;
     for value in values {
-        let c = scale.forward(value);
-        if c.is_finite() {
-            low = low.min(c);
-            high = high.max(c);
+        if value.is_finite() && scale.forward(value).is_finite() {
+            least = least.min(value);
+            most = most.max(value);
         }
     }
-    if low > high {
+    if least > most {
         return match scale {
             Scale::Linear => (0.0, 1.0),
             Scale::Log10 | Scale::Log2 => (1.0, 10.0),
         };
     }
+    let (low, high) = (scale.forward(least), scale.forward(most));
     let mut pad = (high / 2.0 - low / 2.0) * 2.0 * margin;
     if high - low <= 1e-9 * low.abs().max(high.abs()) {
         pad = match scale {
@@ -54,19 +54,15 @@ pub fn auto_range(scale: Scale, values: impl IntoIterator<Item = f64>, margin: f
             Scale::Log2 => 1.0,
         };
     }
-    let limits = (scale.inverse(low - pad), scale.inverse(high + pad));
-    let usable = |v: f64| v.is_finite() && scale.forward(v).is_finite();
+    // Where the padding leaves the range of numbers, the data are the limit.
+    let usable = |v: &f64| v.is_finite() && scale.forward(*v).is_finite();
     (
-        if usable(limits.0) {
-            limits.0
-        } else {
-            scale.inverse(low)
-        },
-        if usable(limits.1) {
-            limits.1
-        } else {
-            scale.inverse(high)
-        },
+        Some(scale.inverse(low - pad))
+            .filter(usable)
+            .unwrap_or(least),
+        Some(scale.inverse(high + pad))
+            .filter(usable)
+            .unwrap_or(most),
     )
 }
 

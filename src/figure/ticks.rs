@@ -1,5 +1,7 @@
 //! Where ticks stand and what they say.
 
+use std::cmp::Reverse;
+
 use super::model::Scale;
 
 /// A labelled tick.
@@ -189,8 +191,8 @@ fn power_of_ten(exponent: i32) -> f64 {
 }
 
 fn linear_candidates(low: f64, high: f64, length: f64) -> Vec<TickSet> {
-    // About one label every 75 pixels: start near that and refine, then coarsen.
-    let target = (length / 75.0).clamp(3.0, 7.0) as usize;
+    // About one label every 65 pixels; the steps nearest to that come first.
+    let target = (length / 65.0).round().clamp(3.0, 7.0) as usize;
     let mut sets: Vec<(usize, TickSet)> = Vec::new();
     for (mantissa, exponent) in round_steps(high - low) {
         let step = mantissa * power_of_ten(exponent);
@@ -213,8 +215,8 @@ fn linear_candidates(low: f64, high: f64, length: f64) -> Vec<TickSet> {
             .zip(labels)
             .map(|(&value, label)| Tick { value, label })
             .collect();
-        // A step of 2.5 is less usual: only if it is nearer to the target.
-        let odd = usize::from(mantissa == 2.5);
+        // A step of 2.5 is less usual: only if it is much nearer to the target.
+        let odd = if mantissa == 2.5 { 3 } else { 0 };
         let distance = 2 * major.len().abs_diff(target) + odd;
         sets.push((
             distance,
@@ -224,7 +226,7 @@ fn linear_candidates(low: f64, high: f64, length: f64) -> Vec<TickSet> {
             },
         ));
     }
-    sets.sort_by_key(|(distance, _)| *distance);
+    sets.sort_by_key(|(distance, set)| (*distance, Reverse(set.major.len())));
     sets.into_iter().map(|(_, set)| set).collect()
 }
 
@@ -360,7 +362,8 @@ fn log2_candidates(low: f64, high: f64) -> Vec<TickSet> {
     if b - a < 3.0 {
         // Multiples of a power of two, coarse to fine.
         let top = (high - low).log2().ceil() as i32;
-        for exponent in (top - 3..=top).rev() {
+        let mut multiples_of = Vec::new();
+        for exponent in (top - 4..=top).rev() {
             let step = f64::from(exponent).exp2();
             if !step.is_normal() {
                 continue;
@@ -372,7 +375,7 @@ fn log2_candidates(low: f64, high: f64) -> Vec<TickSet> {
             } else {
                 value_labels(&values)
             };
-            sets.push(TickSet {
+            multiples_of.push(TickSet {
                 major: values
                     .into_iter()
                     .zip(labels)
@@ -381,6 +384,8 @@ fn log2_candidates(low: f64, high: f64) -> Vec<TickSet> {
                 minor: Vec::new(),
             });
         }
+        multiples_of.sort_by_key(|set: &TickSet| set.major.len().abs_diff(5));
+        sets.extend(multiples_of);
     }
     sets
 }

@@ -25,8 +25,11 @@ const NOTE: f64 = 11.0;
 pub(super) const MARGIN: f64 = 14.0;
 /// Length of a tick.
 pub(super) const TICK_LENGTH: f64 = 5.0;
-/// Between a tick and its label.
+/// Between a tick and its label beside an axis.
 pub(super) const TICK_GAP: f64 = 4.0;
+/// Between a tick and its label below an axis: more, so that the labels nearest to
+/// the corner keep clear of each other.
+pub(super) const TICK_DROP: f64 = 5.5;
 /// Between tick labels and the label of the axis.
 pub(super) const LABEL_GAP: f64 = 8.0;
 /// Between the axes and a legend.
@@ -221,9 +224,9 @@ fn plan_across(
     )?;
     let mut top = title_depth(&title, title_look.size);
     if !border_labels(figure, Orientation::Vertical).is_empty() {
-        top += TICK * LINE_HEIGHT + 2.0;
+        top += TICK * LINE_HEIGHT + 5.0;
     }
-    let bottom = TICK_LENGTH + TICK_GAP + TICK * CAP_HEIGHT + label_depth(&label).max(4.0);
+    let bottom = TICK_LENGTH + TICK_DROP + TICK * CAP_HEIGHT + label_depth(&label).max(4.0);
     Ok(Across {
         range,
         ticks,
@@ -292,7 +295,7 @@ impl Surround<'_> {
                 canvas.polyline(&[(plot.x0 - length, y), (plot.x0, y)], pen)?;
             }
         }
-        let tick_baseline = plot.y1 + TICK_LENGTH + TICK_GAP + TICK * CAP_HEIGHT;
+        let tick_baseline = plot.y1 + TICK_LENGTH + TICK_DROP + TICK * CAP_HEIGHT;
         for tick in &self.x_ticks.major {
             if let Some(x) = self.x.at(tick.value) {
                 canvas.text(&tick.label, (x, tick_baseline), Align::Centre, tick_look)?;
@@ -436,33 +439,33 @@ impl Painter<'_, '_, '_> {
         Some((self.x.at(point.x)?, self.y.at(point.y)?))
     }
 
-    fn error_bars(&mut self, points: &Points) -> Result<(), FigureError> {
+    fn error_bars(
+        &mut self,
+        point: &Point,
+        (x, y): (f64, f64),
+        colour: Rgb,
+    ) -> Result<(), FigureError> {
         const CAP: f64 = 3.6;
-        let pen = Pen::new(points.style.colour(), 1.4);
-        for point in &points.points {
-            let Some((x, y)) = self.place(point).filter(|&p| self.plot.contains(p)) else {
+        let pen = Pen::new(colour, 1.4);
+        let upright = point
+            .y_interval
+            .and_then(|i| Some((self.y.at_limit(i.low)?, self.y.at_limit(i.high)?)))
+            .map(|(low, high)| ((x, low), (x, high), (CAP, 0.0)));
+        let across = point
+            .x_interval
+            .and_then(|i| Some((self.x.at_limit(i.low)?, self.x.at_limit(i.high)?)))
+            .map(|(low, high)| ((low, y), (high, y), (0.0, CAP)));
+        for (a, b, (cx, cy)) in [upright, across].into_iter().flatten() {
+            let Some((p, q)) = clip_segment(a, b, &self.plot) else {
                 continue;
             };
-            let upright = point
-                .y_interval
-                .and_then(|i| Some((self.y.at_limit(i.low)?, self.y.at_limit(i.high)?)))
-                .map(|(low, high)| ((x, low), (x, high), (CAP, 0.0)));
-            let across = point
-                .x_interval
-                .and_then(|i| Some((self.x.at_limit(i.low)?, self.x.at_limit(i.high)?)))
-                .map(|(low, high)| ((low, y), (high, y), (0.0, CAP)));
-            for (a, b, (cx, cy)) in [upright, across].into_iter().flatten() {
-                let Some((p, q)) = clip_segment(a, b, &self.plot) else {
-                    continue;
-                };
-                self.canvas.polyline(&[p, q], pen)?;
-                self.note_ink(&[p, q]);
-                // An end beyond the axes has no cap.
-                for end in [a, b] {
-                    if self.plot.contains(end) {
-                        self.canvas
-                            .polyline(&[(end.0 - cx, end.1 - cy), (end.0 + cx, end.1 + cy)], pen)?;
-                    }
+            self.canvas.polyline(&[p, q], pen)?;
+            self.note_ink(&[p, q]);
+            // An end beyond the axes has no cap.
+            for end in [a, b] {
+                if self.plot.contains(end) {
+                    self.canvas
+                        .polyline(&[(end.0 - cx, end.1 - cy), (end.0 + cx, end.1 + cy)], pen)?;
                 }
             }
         }
@@ -480,6 +483,9 @@ impl Painter<'_, '_, '_> {
                 self.report.points_outside += 1;
                 continue;
             }
+            let marker = style.resolved_marker();
+            self.canvas.marker_halo(at, marker, MARKER_RADIUS)?;
+            self.error_bars(point, at, style.colour())?;
             if let Some(direction) = point.censored {
                 let (ux, uy) = match direction {
                     Direction::Up => (0.0, -1.0),
@@ -493,7 +499,7 @@ impl Painter<'_, '_, '_> {
             }
             self.canvas.marker(
                 at,
-                style.resolved_marker(),
+                marker,
                 style.is_open() || point.censored.is_some(),
                 MARKER_RADIUS,
                 style.colour(),
@@ -542,7 +548,7 @@ impl Painter<'_, '_, '_> {
         for (x, _, reference) in above {
             self.canvas.text(
                 &reference.label,
-                (x, self.plot.y0 - 5.0),
+                (x, self.plot.y0 - 8.0),
                 Align::Centre,
                 TextLook::new(TICK, Weight::Regular).colour(reference.style.colour()),
             )?;
@@ -652,6 +658,10 @@ fn spread(labels: &mut [(f64, f64, &Reference)], low: f64, high: f64) {
 }
 
 fn collect_legend(figure: &XyFigure, entries: &mut Entries) {
+    let named = |label: &str, empty: bool| match (label, empty) {
+        ("", _) | (_, false) => label.to_owned(),
+        _ => format!("{label} (no data)"),
+    };
     for series in &figure.series {
         match series {
             Series::Points(s) => {
@@ -660,24 +670,19 @@ fn collect_legend(figure: &XyFigure, entries: &mut Entries) {
                 if s.points.iter().any(|p| p.y_interval.is_some()) {
                     glyphs.push(Glyph::ErrorBar(colour));
                 }
-                glyphs.push(Glyph::Marker(
-                    colour,
-                    s.style.resolved_marker(),
-                    s.style.is_open(),
-                ));
-                entries.add(&s.label, s.style.slot, glyphs);
+                let (marker, open) = (s.style.resolved_marker(), s.style.is_open());
+                glyphs.push(Glyph::Marker(colour, marker, open));
+                entries.add(&named(&s.label, s.points.is_empty()), s.style.slot, glyphs);
             }
-            Series::Line(s) => entries.add(
-                &s.label,
-                s.style.slot,
-                vec![Glyph::Line(
-                    s.style.colour(),
-                    s.style.resolved_dash(),
-                    LINE_WIDTH,
-                )],
-            ),
+            Series::Line(s) => {
+                let dash = s.style.resolved_dash();
+                let glyph = Glyph::Line(s.style.colour(), dash, LINE_WIDTH);
+                let label = named(&s.label, s.points.is_empty());
+                entries.add(&label, s.style.slot, vec![glyph]);
+            }
             Series::Band(s) => {
-                entries.add(&s.label, s.style.slot, vec![Glyph::Band(s.style.colour())]);
+                let label = named(&s.label, s.points.is_empty());
+                entries.add(&label, s.style.slot, vec![Glyph::Band(s.style.colour())]);
             }
             Series::Reference(s) if !s.at_border => {
                 let (colour, dash) = (s.style.colour(), s.style.resolved_dash());
@@ -760,11 +765,6 @@ fn draw_axes(
     }
     .draw(painter.canvas, &plot)?;
     // Above the frame, so that a point on the border is whole.
-    for series in &figure.series {
-        if let Series::Points(s) = series {
-            painter.error_bars(s)?;
-        }
-    }
     for series in &figure.series {
         if let Series::Points(s) = series {
             painter.points(s)?;
