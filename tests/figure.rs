@@ -1,4 +1,5 @@
 //! Figures as files: bytes, sizes, texts that keep clear of each other.
+#![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
 #[path = "../examples/figure_gallery.rs"]

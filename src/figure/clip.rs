@@ -113,7 +113,7 @@ pub fn clip_polyline(points: &[Option<(f64, f64)>], rect: &Rect) -> Vec<Vec<(f64
 }
 
 /// The part of a polygon inside a rectangle (Sutherland and Hodgman); empty if
-/// nothing is.
+/// nothing is, or if a corner is not finite.
 #[must_use]
 pub fn clip_polygon(points: &[(f64, f64)], rect: &Rect) -> Vec<(f64, f64)> {
     type Inside = fn(&(f64, f64), &Rect) -> bool;
@@ -130,6 +130,9 @@ pub fn clip_polygon(points: &[(f64, f64)], rect: &Rect) -> Vec<(f64, f64)> {
         (|p, r| p.1 >= r.y0, |a, b, r| at_y(a, b, r.y0)),
         (|p, r| p.1 <= r.y1, |a, b, r| at_y(a, b, r.y1)),
     ];
+    if points.iter().any(|p| !p.0.is_finite() || !p.1.is_finite()) {
+        return Vec::new();
+    }
     let mut polygon = points.to_vec();
     for (inside, cut) in sides {
         let mut kept = Vec::with_capacity(polygon.len() + 4);
@@ -258,6 +261,7 @@ mod tests {
         assert!((area.abs() - 80.0).abs() < 1e-9);
         assert!(clip_polygon(&[(20.0, 20.0), (30.0, 20.0), (30.0, 30.0)], &BOX).is_empty());
         assert!(clip_polygon(&[], &BOX).is_empty());
+        assert!(clip_polygon(&[(0.0, 0.0), (f64::INFINITY, 0.0), (5.0, 5.0)], &BOX).is_empty());
     }
 
     #[test]

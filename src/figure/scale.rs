@@ -66,6 +66,9 @@ pub fn auto_range(scale: Scale, values: impl IntoIterator<Item = f64>, margin: f
     )
 }
 
+/// Farthest pixel: values beyond lie there, so that clipping stays exact.
+const FARTHEST: f64 = 1e9;
+
 /// Maps values of one axis to pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AxisMap {
@@ -96,7 +99,7 @@ impl AxisMap {
         // Halved, so that the widest range does not overflow.
         let fraction = (self.scale.forward(value) / 2.0 - a / 2.0) / (b / 2.0 - a / 2.0);
         let pixel = self.at_low + fraction * (self.at_high - self.at_low);
-        pixel.is_finite().then_some(pixel)
+        (!pixel.is_nan() && value.is_finite()).then_some(pixel.clamp(-FARTHEST, FARTHEST))
     }
 
     /// Pixel of the end of an interval: like [`AxisMap::at`], but an infinite
@@ -192,5 +195,8 @@ mod tests {
         assert!(map.at_limit(0.0).unwrap() > 300.0);
         assert!(map.at_limit(f64::INFINITY).unwrap() < 100.0);
         assert_eq!(map.at_limit(f64::NAN), None);
+        assert_eq!(map.at(f64::INFINITY), None);
+        let tiny = AxisMap::new(Scale::Linear, (0.0, 1e-300), 0.0, 100.0);
+        assert_eq!(tiny.at(1e300), Some(FARTHEST));
     }
 }

@@ -39,6 +39,11 @@ const LEAST_PLOT: f64 = 60.0;
 /// Length of the arrow of a censored point.
 const ARROW: f64 = 20.0;
 
+/// Least distance of a tick label from the edge of the page.
+const EDGE: f64 = 4.0;
+/// How often margins and ticks are fitted to each other.
+const TRIES: usize = 4;
+
 /// A page laid out, ready to be drawn.
 pub(super) struct Page {
     pub(super) size: (f64, f64),
@@ -236,6 +241,22 @@ fn plan_across(
         top,
         bottom,
     })
+}
+
+impl Across {
+    /// How far the tick labels reach beyond either end of axes of a given width.
+    fn overhang(&self, scale: Scale, width: f64) -> Result<(f64, f64), FigureError> {
+        let map = AxisMap::new(scale, self.range, 0.0, width);
+        let (mut before, mut after) = (0.0_f64, 0.0_f64);
+        for tick in &self.ticks.major {
+            if let Some(x) = map.at(tick.value) {
+                let half = text_width(&tick.label, TICK, Weight::Regular)? / 2.0;
+                before = before.max(half - x);
+                after = after.max(x + half - width);
+            }
+        }
+        Ok((before, after))
+    }
 }
 
 /// Room of the lines of a title, with the gap below.
@@ -859,27 +880,39 @@ pub(super) fn draw_note(
 pub(super) fn page(figure: &XyFigure) -> Result<Page, FigureError> {
     check_size("figure width", figure.width, 2.0 * LEAST_PLOT)?;
     check_size("plot height", figure.plot_height, LEAST_PLOT)?;
-    let upright = plan_upright(figure, figure.plot_height)?;
-    let left = MARGIN + upright.left;
-    let mut entries = Entries::default();
-    collect_legend(figure, &mut entries);
-    collect_censored(figure, &mut entries);
-    let most = figure.width - left - MARGIN;
-    let legend = match figure.legend {
-        LegendPlace::Below => Legend::layout(entries, most, usize::MAX)?,
-        LegendPlace::Right => Legend::layout(entries, (0.38 * figure.width).max(60.0), 1)?,
-        LegendPlace::None => Legend::layout(Entries::default(), most, 1)?,
-    };
-    let beside = figure.legend == LegendPlace::Right && legend.height > 0.0;
-    let right = if beside {
-        upright.right + legend.width + MARGIN
-    } else {
-        upright.right
-    };
-    let plot_width = figure.width - left - right;
-    check_size("width of the axes", plot_width, LEAST_PLOT)?;
+    let mut upright = plan_upright(figure, figure.plot_height)?;
     let look = TextLook::new(TITLE, Weight::Bold);
-    let across = plan_across(figure, &figure.title, look, plot_width, right)?;
+    let mut tries = 0;
+    let (legend, beside, left, plot_width, across) = loop {
+        let left = MARGIN + upright.left;
+        let most = figure.width - left - MARGIN;
+        let mut entries = Entries::default();
+        collect_legend(figure, &mut entries);
+        collect_censored(figure, &mut entries);
+        let legend = match figure.legend {
+            LegendPlace::Below => Legend::layout(entries, most, usize::MAX)?,
+            LegendPlace::Right => Legend::layout(entries, (0.38 * figure.width).max(60.0), 1)?,
+            LegendPlace::None => Legend::layout(Entries::default(), most, 1)?,
+        };
+        let beside = figure.legend == LegendPlace::Right && legend.height > 0.0;
+        let right = if beside {
+            upright.right + legend.width + MARGIN
+        } else {
+            upright.right
+        };
+        let plot_width = figure.width - left - right;
+        check_size("width of the axes", plot_width, LEAST_PLOT)?;
+        let across = plan_across(figure, &figure.title, look, plot_width, right)?;
+        // Wide tick labels at the ends ask for wider margins, which may move ticks.
+        let (before, after) = across.overhang(figure.x.scale, plot_width)?;
+        tries += 1;
+        if tries == TRIES || (before <= upright.left && after + EDGE <= upright.right) {
+            break (legend, beside, left, plot_width, across);
+        }
+        upright.left = upright.left.max(before);
+        upright.right = upright.right.max(after + EDGE);
+    };
+    let most = figure.width - left - MARGIN;
     let mut counted = DrawReport::default();
     count_points(figure, across.range, upright.range, &mut counted);
     let note = note_lines(&counted, most)?;
@@ -957,31 +990,56 @@ pub(super) fn grid_page(grid: &PanelGrid) -> Result<Page, FigureError> {
         }
         uprights.push(plans);
     }
-    let taken: f64 = left.iter().sum::<f64>() + right.iter().sum::<f64>();
-    let plot_width = (grid.width - MARGIN - taken) / columns as f64;
-    check_size("width of a panel", plot_width, LEAST_PLOT)?;
-
     let look = TextLook::new(TITLE, Weight::Bold);
     let title = wrap(&grid.title, TITLE, Weight::Bold, grid.width - 2.0 * MARGIN)?;
     let panel_look = TextLook::new(PANEL_TITLE, Weight::Bold);
+    let mut tries = 0;
+    let (plot_width, plans) = loop {
+        let taken: f64 = left.iter().sum::<f64>() + right.iter().sum::<f64>();
+        let plot_width = (grid.width - MARGIN - taken) / columns as f64;
+        check_size("width of a panel", plot_width, LEAST_PLOT)?;
+        let mut fits = true;
+        let mut plans = Vec::new();
+        for (r, row) in rows.iter().enumerate() {
+            let mut line = Vec::new();
+            for (column, panel) in row.iter().enumerate() {
+                let name = if grid.lettered {
+                    let letter = char::from(b'a' + ((r * columns + column) % 26) as u8);
+                    format!("({letter}) {}", panel.title).trim_end().to_owned()
+                } else {
+                    panel.title.clone()
+                };
+                let plan = plan_across(panel, &name, panel_look, plot_width, right[column])?;
+                let (before, after) = plan.overhang(panel.x.scale, plot_width)?;
+                if before > left[column] || after + EDGE > right[column] {
+                    fits = false;
+                    left[column] = left[column].max(before);
+                    right[column] = right[column].max(after + EDGE);
+                }
+                line.push(plan);
+            }
+            plans.push(line);
+        }
+        tries += 1;
+        if fits {
+            break (plot_width, plans);
+        }
+        if tries == TRIES {
+            // The margins have grown since these plans: what is left of the axes.
+            let taken: f64 = left.iter().sum::<f64>() + right.iter().sum::<f64>();
+            let plot_width = (grid.width - MARGIN - taken) / columns as f64;
+            check_size("width of a panel", plot_width, LEAST_PLOT)?;
+            break (plot_width, plans);
+        }
+    };
     let mut counted = DrawReport::default();
-    let mut plans = Vec::new();
     let mut entries = Entries::default();
     for (r, row) in rows.iter().enumerate() {
-        let mut line = Vec::new();
         for (column, panel) in row.iter().enumerate() {
-            let name = if grid.lettered {
-                let letter = char::from(b'a' + ((r * columns + column) % 26) as u8);
-                format!("({letter}) {}", panel.title).trim_end().to_owned()
-            } else {
-                panel.title.clone()
-            };
-            let plan = plan_across(panel, &name, panel_look, plot_width, right[column])?;
-            count_points(panel, plan.range, uprights[r][column].range, &mut counted);
+            let (x, y) = (plans[r][column].range, uprights[r][column].range);
+            count_points(panel, x, y, &mut counted);
             collect_legend(panel, &mut entries);
-            line.push(plan);
         }
-        plans.push(line);
     }
     for panel in &grid.panels {
         collect_censored(panel, &mut entries);
