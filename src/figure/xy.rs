@@ -455,7 +455,7 @@ impl Painter<'_, '_, '_> {
         Ok(())
     }
 
-    /// Pixel of a point, counted if it cannot be drawn.
+    /// Pixel of a point; none if it has no place on the axes.
     fn place(&self, point: &Point) -> Option<(f64, f64)> {
         Some((self.x.at(point.x)?, self.y.at(point.y)?))
     }
