@@ -137,7 +137,9 @@ impl RecallTable {
             .collect();
         let (zi, zo) = (Moments::input(s), Moments::output(s));
         let v = s.vocab as f64;
-        let noise = ((1.0 + excess) * zi.overlap * (v * zo.overlap + 1.0) + zo.overlap).sqrt();
+        let noise = ((1.0 + excess) * zi.overlap * (v * zo.overlap + 1.0) + zo.overlap)
+            .sqrt()
+            .max(1e-12);
         RecallTable {
             loads,
             recall,

@@ -93,6 +93,8 @@ pub(crate) fn recall_given(
     let carried = if s.trigger_in_values { 1.0 } else { 0.0 };
     let classes = competitor_classes(s, competitors, load);
     let dense_out = s.output != Embedding::Orthonormal;
+    // On the sphere the overlap with a fixed direction is a coordinate of a unit vector.
+    let sphere = (s.output == Embedding::Sphere).then_some(s.dim_out as f64);
     let direction = if dense_out { 2.0 * zo.overlap } else { 0.0 };
     let mut total = 0.0;
     for &(z2, wz) in &norm_nodes(&HERMITE_5, zi.norm_variance) {
@@ -111,7 +113,12 @@ pub(crate) fn recall_given(
                     let o = own * g;
                     let common = zo.overlap
                         * (eta + 2.0 * kappa * z2 * o + (kappa * z2).powi(2) * zz).max(0.0);
-                    beat_all(signal + o, common, length * zi.overlap, zz, &classes, n)
+                    let field = Field {
+                        common,
+                        own: length * zi.overlap,
+                        sphere,
+                    };
+                    beat_all(signal + o, &field, zz, &classes, n)
                 });
                 total += wz * wo * wx * p;
             }
@@ -148,24 +155,54 @@ fn competitor_classes(s: &Setting, competitors: &Weights, load: f64) -> Vec<Clas
         .collect()
 }
 
-/// Probability that `score` beats `n` competitors.
-fn beat_all(score: f64, common: f64, own: f64, zz: f64, classes: &[Class], n: f64) -> f64 {
-    let lose: f64 = classes
-        .iter()
-        .map(|c| {
-            let sd = (common + own * c.square).sqrt();
-            let gap = score - c.shift * zz;
-            c.share
-                * if sd > 0.0 {
-                    gauss::cdf(-gap / sd)
-                } else if gap > 0.0 {
-                    0.0
-                } else if gap == 0.0 {
-                    0.5
+/// The noise that a competing logit sees.
+struct Field {
+    /// Variance of the part that its output vector picks up from the common interference.
+    common: f64,
+    /// Variance of its own stored association, per unit of squared weight.
+    own: f64,
+    /// Output dimension, where output rows are unit vectors.
+    sphere: Option<f64>,
+}
+
+impl Field {
+    /// Probability that a competitor of the class exceeds `gap`.
+    fn tail(&self, gap: f64, square: f64) -> f64 {
+        let variance = self.common + self.own * square;
+        if variance <= 0.0 {
+            return match gap.partial_cmp(&0.0) {
+                Some(std::cmp::Ordering::Greater) => 0.0,
+                Some(std::cmp::Ordering::Equal) => 0.5,
+                _ => 1.0,
+            };
+        }
+        let x = gap / variance.sqrt();
+        let x = match self.sphere {
+            // sqrt(d - 1) u / sqrt(1 - u^2) is Student with d - 1 degrees of freedom; its normal
+            // score to leading order. The share of the unit-vector part is that of `common`.
+            Some(d) => {
+                let u2 = x * x / d * self.common / variance;
+                if u2 >= 1.0 {
+                    return if gap > 0.0 { 0.0 } else { 1.0 };
+                }
+                let stretch = if u2 > 0.0 {
+                    -(-u2).ln_1p() / u2 * (1.0 - 1.5 / d)
                 } else {
                     1.0
-                }
-        })
+                };
+                x * stretch.max(0.0).sqrt()
+            }
+            None => x,
+        };
+        gauss::cdf(-x)
+    }
+}
+
+/// Probability that `score` beats `n` competitors.
+fn beat_all(score: f64, field: &Field, zz: f64, classes: &[Class], n: f64) -> f64 {
+    let lose: f64 = classes
+        .iter()
+        .map(|c| c.share * field.tail(score - c.shift * zz, c.square))
         .sum();
     (n * (-lose.min(1.0)).ln_1p()).exp()
 }

@@ -99,7 +99,7 @@ pub enum Attention {
     #[default]
     Argmax,
     /// Softmax of `G w.k / T`: `G = gamma_w |z_EOS|^2 T` is the mean score advantage of the
-    /// informative position, with `T` the mean signal of [`Setting::nominal_signal`].
+    /// informative position, with `T` the mean signal of [`nominal_signal`](crate::attention::nominal_signal).
     Strength(f64),
 }
 
