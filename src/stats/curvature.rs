@@ -170,11 +170,7 @@ pub fn curvature_test<S: AsRef<str>>(
     let f_statistic = wald_f(&fit, linear);
     let f_df = (terms.len() as f64, df);
     Ok(Some(CurvatureTest {
-        f_p_value: if f_statistic.is_nan() {
-            1.0
-        } else {
-            f_upper_tail(f_statistic, f_df.0, f_df.1)
-        },
+        f_p_value: f_upper_tail(f_statistic, f_df.0, f_df.1),
         f_statistic,
         f_df,
         terms,
@@ -184,13 +180,13 @@ pub fn curvature_test<S: AsRef<str>>(
 }
 
 /// b' V^-1 b / q for the coefficients from `first` on, with the model-based V.
-/// For ordinary least squares this is the usual F ratio of residual sums.
+/// For ordinary least squares this is the usual F ratio of residual sums. Zero,
+/// no evidence, if V vanishes because the data are exactly straight.
 fn wald_f(fit: &RegressionFit, first: usize) -> f64 {
     let q = fit.coefficients.len() - first;
     let b = DVector::from_fn(q, |i, _| fit.coefficients[first + i].estimate.value);
     let v = DMatrix::from_fn(q, q, |i, j| fit.covariance[first + i][first + j]);
-    v.cholesky()
-        .map_or(f64::NAN, |c| b.dot(&c.solve(&b)) / q as f64)
+    v.cholesky().map_or(0.0, |c| b.dot(&c.solve(&b)) / q as f64)
 }
 
 fn product_column(a: &Column, b: &Column) -> Column {

@@ -187,10 +187,13 @@ impl ErrorLaw {
     /// Power of refutation as a function of the true deviation, in standard
     /// errors. The critical values are solved for once.
     fn refutation(&self, m: f64) -> impl Fn(f64) -> f64 {
+        let one_sided = t_quantile(1.0 - self.alpha, self.df);
+        let two_sided = t_quantile(1.0 - 0.5 * self.alpha, self.df);
+        let critical = |m: f64| self.critical_value(m, one_sided, two_sided);
         let reaches: Vec<(f64, f64)> = self
             .nodes
             .iter()
-            .map(|&(s, weight)| (m + s * self.critical_value(m / s), weight))
+            .map(|&(s, weight)| (m + s * critical(m / s), weight))
             .collect();
         move |d| {
             reaches
@@ -200,10 +203,13 @@ impl ErrorLaw {
         }
     }
 
-    /// c with P(T > c) + P(T > c + 2 m) = alpha, m in estimated standard errors.
-    fn critical_value(&self, m: f64) -> f64 {
-        let one_sided = t_quantile(1.0 - self.alpha, self.df);
-        let two_sided = t_quantile(1.0 - 0.5 * self.alpha, self.df);
+    /// c with P(T > c) + P(T > c + 2 m) = alpha, m in estimated standard errors;
+    /// it lies between the one-sided and the two-sided quantile.
+    fn critical_value(&self, m: f64, one_sided: f64, two_sided: f64) -> f64 {
+        // Where the far tail is nothing, the near one decides alone.
+        if t_upper_tail(one_sided + 2.0 * m, self.df) < 1e-9 * self.alpha {
+            return one_sided;
+        }
         bisect(one_sided, two_sided, |c| {
             t_upper_tail(c, self.df) + t_upper_tail(c + 2.0 * m, self.df) > self.alpha
         })

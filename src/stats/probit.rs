@@ -46,8 +46,9 @@ pub struct ProbitOptions {
     /// Accuracies that enter the fit, after correction for guessing:
     /// q = (p - chance) / (1 - chance). Of all sizes, sorted, the fit takes the
     /// run from the first to the last one whose pooled q lies in the window,
-    /// widened where needed to hold the two sizes next to the crossing. Whole
-    /// sizes are kept or dropped, never single seeds.
+    /// widened where needed to hold the two sizes next to the crossing, and by one
+    /// size on each side if that leaves fewer than three. Whole sizes are kept or
+    /// dropped, never single seeds.
     pub window: (f64, f64),
     /// Allowance in log N for a wrong curve shape, added in quadrature.
     pub link_error: f64,
@@ -250,6 +251,15 @@ fn estimate(levels: &[Level], options: &ProbitOptions) -> Result<ThresholdEstima
         [a.min(b), a.max(b)]
     };
 
+    if rows.len() < 3 {
+        return Err(Censored {
+            bracket: Some(step),
+            ..Censored::new(
+                CensorSide::InsufficientData,
+                "two rows near the threshold leave no degrees of freedom: add seeds",
+            )
+        });
+    }
     let Some(fit) = fit_probit(&rows, options) else {
         return Err(Censored::between(
             step,
@@ -310,7 +320,8 @@ fn find_bracket(levels: &[Level], options: &ProbitOptions) -> Result<usize, Cens
     let some_above = accuracies.iter().any(|&p| passed(p));
     let sign = options.direction.sign();
     if passed(monotone[0]) || !passed(monotone[monotone.len() - 1]) {
-        if some_below && some_above {
+        let flat = monotone[0] == monotone[monotone.len() - 1];
+        if some_below && some_above && flat {
             return Err(Censored::new(
                 CensorSide::NotMonotone,
                 "the accuracy passes the target against the stated direction",
@@ -318,7 +329,7 @@ fn find_bracket(levels: &[Level], options: &ProbitOptions) -> Result<usize, Cens
         }
         // In turned coordinates: passed everywhere means the threshold lies
         // before the first level, passed nowhere after the last one.
-        let (edge, side_of_edge) = if some_above {
+        let (edge, side_of_edge) = if passed(monotone[0]) {
             (0, -1.0)
         } else {
             (levels.len() - 1, 1.0)
@@ -338,12 +349,6 @@ fn find_bracket(levels: &[Level], options: &ProbitOptions) -> Result<usize, Cens
             )
         });
     }
-    if rows < 3 {
-        return Err(Censored::new(
-            CensorSide::InsufficientData,
-            format!("{rows} rows leave no degrees of freedom: add seeds"),
-        ));
-    }
     // Some level is below the target, since monotone[0] is.
     Ok(monotone.iter().rposition(|&p| !passed(p)).unwrap_or(0))
 }
@@ -358,7 +363,12 @@ fn window_of_levels(
     let inside = |l: &Level| (low..=high).contains(&options.corrected(l.accuracy()));
     let first = levels.iter().position(inside).unwrap_or(bracket);
     let last = levels.iter().rposition(inside).unwrap_or(bracket + 1);
-    first.min(bracket)..=last.max(bracket + 1)
+    let (first, last) = (first.min(bracket), last.max(bracket + 1));
+    if last - first >= 2 {
+        first..=last
+    } else {
+        first.saturating_sub(1)..=(last + 1).min(levels.len() - 1)
+    }
 }
 
 /// A converged fit, in turned coordinates.

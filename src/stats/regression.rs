@@ -130,6 +130,26 @@ pub fn fit_loglog<S: AsRef<str>>(
     fit_columns(&columns, centres, observations, options)
 }
 
+/// Coefficients that a formula would show if it were fitted like the data.
+///
+/// A formula that is no pure power law has a slope that depends on the design and
+/// the weights, so measured slopes are to be compared with the formula's values
+/// at the same points under the same weights. `predicted` is the formula's log N*,
+/// one per observation; the result has the order of `fit.coefficients`.
+///
+/// # Errors
+/// As [`fit_loglog`]; [`StatsError::LengthMismatch`] if `predicted` has another
+/// length than `observations` or the fit was made from other data.
+pub fn project_prediction<S: AsRef<str>>(
+    names: &[S],
+    observations: &[Observation],
+    predicted: &[f64],
+    fit: &RegressionFit,
+) -> Result<Vec<f64>, StatsError> {
+    let (columns, _) = centred_columns(names, observations)?;
+    Ok(least_squares(&columns, predicted, Some(&fit.solution.weights))?.coefficients)
+}
+
 /// Intercept and centred regressors, and the centres.
 pub(crate) fn centred_columns<S: AsRef<str>>(
     names: &[S],

@@ -16,6 +16,7 @@ use super::interval::{Estimate, mean_and_sd, mean_of_seeds};
 use super::multiplicity::holm;
 use super::power::{TestPower, test_power};
 use super::regression::{Coefficient, Observation, RegressionOptions, fit_loglog};
+use super::threshold::Threshold;
 
 /// Rules of judgement, fixed before the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,6 +98,15 @@ pub struct PointCount {
 }
 
 impl PointCount {
+    /// Counts the points of a design.
+    #[must_use]
+    pub fn of(thresholds: &[Threshold]) -> Self {
+        Self {
+            total: thresholds.len(),
+            censored: thresholds.iter().filter(|t| t.censored().is_some()).count(),
+        }
+    }
+
     /// Share of censored points; 1 for an empty design.
     #[must_use]
     pub fn censored_fraction(&self) -> f64 {
@@ -307,6 +317,8 @@ pub enum InconclusiveReason {
     },
     /// The design has power, but the deviation is near the margin.
     NearMargin,
+    /// A bound is neither exceeded nor shown to be kept within its margin.
+    BoundUndecided,
     /// Too many points of the design carry no estimate.
     TooManyCensored {
         /// Share of censored points.
@@ -545,6 +557,9 @@ fn judge(
             None => Ok(Verdict::Supported),
             Some(reason) => open(reason),
         };
+    }
+    if matches!(evidence, Evidence::Bound(_)) {
+        return open(InconclusiveReason::BoundUndecided);
     }
     let support_power = raw.support_power();
     open(if support_power < policy.power {
