@@ -5,7 +5,9 @@ use proptest::test_runner::FileFailurePersistence;
 use recall_capacity::stats::StatsError;
 use recall_capacity::stats::crossing::{CrossingOptions, CrossingShape, RatioRow, ratio_crossing};
 use recall_capacity::stats::probit::{ProbitOptions, Trial, probit_threshold};
-use recall_capacity::stats::threshold::{CensorSide, Direction, SeedDesign, Threshold};
+use recall_capacity::stats::threshold::{
+    CensorSide, Direction, IntervalMethod, SeedDesign, Threshold,
+};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 fn rows(levels: &[(f64, &[f64])], trials: f64) -> Vec<Trial> {
@@ -186,6 +188,54 @@ fn a_wrong_curve_shape_costs_little_in_the_window() {
         wide.abs() > 2.0 * narrow.abs(),
         "the window must earn its place"
     );
+}
+
+#[test]
+fn the_link_allowance_widens_error_and_interval_in_quadrature() {
+    // The second curve is shallow enough for Fieller's interval.
+    let steep = rows(
+        &[(6.0, &[12.0, 15.0, 9.0]), (7.0, &[40.0, 34.0, 37.0])],
+        50.0,
+    );
+    let shallow = rows(
+        &[(6.0, &[20.0, 23.0, 16.0]), (7.0, &[30.0, 26.0, 33.0])],
+        50.0,
+    );
+    for (trials, method) in [
+        (steep, IntervalMethod::Delta),
+        (shallow, IntervalMethod::Fieller),
+    ] {
+        let with = |link_error| {
+            let options = ProbitOptions {
+                link_error,
+                ..ProbitOptions::default()
+            };
+            let threshold = probit_threshold(&trials, &options).unwrap();
+            threshold.estimate().unwrap().clone()
+        };
+        let (bare, wide) = (with(0.0), with(0.2));
+        assert_eq!(bare.method, method);
+        assert_eq!(wide.statistical_error, bare.statistical_error);
+        assert_eq!(wide.model_error, 0.2);
+        // t(.975) on 4 degrees of freedom.
+        let allowance = 2.776_445_105 * 0.2;
+        for (a, b) in [
+            (
+                bare.log_n.upper - bare.log_n.value,
+                wide.log_n.upper - wide.log_n.value,
+            ),
+            (
+                bare.log_n.value - bare.log_n.lower,
+                wide.log_n.value - wide.log_n.lower,
+            ),
+        ] {
+            assert!((a.hypot(allowance) - b).abs() < 1e-8);
+        }
+        if method == IntervalMethod::Delta {
+            let total = bare.statistical_error.hypot(0.2);
+            assert!((wide.log_n.standard_error - total).abs() < 1e-12);
+        }
+    }
 }
 
 #[test]

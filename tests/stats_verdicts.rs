@@ -344,6 +344,27 @@ fn a_point_of_full_leverage_leaves_the_model_error() {
 }
 
 #[test]
+fn scatter_is_never_taken_below_its_floor() {
+    // Exactly straight data show no scatter; a law is not trusted that far.
+    let rows = grid(|x| 1.0 + x[0]);
+    let with = |tau_floor| {
+        let options = RegressionOptions {
+            tau_floor,
+            ..RegressionOptions::default()
+        };
+        fit_loglog(&["d", "V"], &rows, &options).unwrap()
+    };
+    let (bare, floored) = (with(0.0), with(0.12));
+    assert_eq!(bare.tau_squared, Some(0.0));
+    assert!((floored.tau_squared.unwrap() - 0.0144).abs() < 1e-15);
+    // All errors are .05: sqrt(.05^2 + .12^2) = .13.
+    for (a, b) in bare.coefficients.iter().zip(&floored.coefficients) {
+        let ratio = b.estimate.standard_error / a.estimate.standard_error;
+        assert!((ratio - 2.6).abs() < 1e-9);
+    }
+}
+
+#[test]
 fn a_bent_formula_projects_onto_the_slopes_its_own_data_would_show() {
     let formula = |x: &[f64]| 1.0 + x[0] + 0.2 * x[0] * x[0] - 0.5 * x[1];
     let rows = grid(formula);
