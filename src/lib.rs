@@ -6,10 +6,13 @@
 
 pub mod descent;
 pub mod embedding;
+pub mod experiment;
 pub mod figure;
 pub mod job;
 pub mod linalg;
 pub mod replay;
+pub mod report;
 pub mod rng;
+pub mod spec;
 pub mod stats;
 pub mod task;
