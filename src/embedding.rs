@@ -85,8 +85,8 @@ pub struct Embeddings<R> {
 impl<R: Real> Embeddings<R> {
     /// Draws the tables and the trigger of a trial, each from its own stream.
     ///
-    /// The query `z_EOS` is not drawn: in the small-step limit it enters through its norm
-    /// alone, which the attention strength absorbs.
+    /// The query `z_EOS` is not drawn here: in the small-step limit it enters through its norm
+    /// alone, which the attention strength absorbs. See [`Embeddings::draw_query`].
     #[must_use]
     pub fn draw(setting: &Setting, key: &StreamKey) -> Self {
         let s = setting;
@@ -109,6 +109,20 @@ impl<R: Real> Embeddings<R> {
                 &mut key.stream(Purpose::OutputEmbedding),
             ),
             trigger,
+        }
+    }
+
+    /// Draws the query `z_EOS` from its own stream: the law of the input embedding; one
+    /// coordinate of length one where that is orthonormal (only its norm enters).
+    #[must_use]
+    pub fn draw_query(&self, law: Law, key: &StreamKey) -> Vec<R> {
+        match &self.input {
+            Table::Orthonormal { .. } => vec![R::from_f64(1.0)],
+            Table::Dense(z) => {
+                let mut query = vec![R::default(); z.cols()];
+                draw_vector(law, &mut key.stream(Purpose::Query), &mut query);
+                query
+            }
         }
     }
 }

@@ -3,9 +3,11 @@
 use recall_theory::{Attention, Embedding, Labels, Samples, Setting, SettingError};
 use serde::{Deserialize, Serialize};
 
-use crate::descent::early::{self, Outcome, Training, Trial};
-use crate::embedding::Embeddings;
-use crate::linalg::{Real, kernel_name};
+use crate::descent::Rates;
+use crate::descent::early::{self, Count, Outcome, Training, Trial};
+use crate::descent::exact::{self, ExactTrial, ProblemError};
+use crate::embedding::{Embeddings, Table};
+use crate::linalg::{Matrix, Real, View, argmax, gemm, kernel_name};
 use crate::rng::{Purpose, RNG_SCHEME, StreamKey, sha256_hex};
 use crate::task::{Batch, Permutation};
 
@@ -52,7 +54,39 @@ pub enum Engine {
     /// The small-step limit, by counting.
     #[default]
     Early,
+    /// The literal algorithm at finite step sizes. Attention is the softmax that `gamma_w`
+    /// makes, so [`Configuration::attention`] stays at its default and is not read.
+    Exact {
+        /// First step on the value matrix.
+        eta: f64,
+        /// Step on the key-query matrix.
+        gamma_w: f64,
+        /// Second step on the value matrix.
+        gamma_v: f64,
+    },
 }
+
+impl Engine {
+    /// Step sizes of the exact engine.
+    #[must_use]
+    pub fn rates(self) -> Option<Rates> {
+        match self {
+            Engine::Early => None,
+            Engine::Exact {
+                eta,
+                gamma_w,
+                gamma_v,
+            } => Some(Rates {
+                eta,
+                gamma_w,
+                gamma_v,
+            }),
+        }
+    }
+}
+
+/// Most samples of a training batch or test set: engines index samples by 32 bits.
+const MAX_SAMPLES: u64 = u32::MAX as u64;
 
 /// Floating-point precision of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -216,12 +250,13 @@ impl Job {
     }
 
     /// Key of the random streams: that of the record, less what is only measured (`decompose`,
-    /// `test_sequences`, `precision`) and less the paired axes.
+    /// `test_sequences`), less how it is computed (`engine`, `precision`: both engines see the
+    /// same vectors and sequences) and less the paired axes.
     #[must_use]
     pub fn stream_key(&self) -> StreamKey {
         let mut value = self.canonical_value();
         if let Some(config) = value["config"].as_object_mut() {
-            for name in ["decompose", "test_sequences", "precision"] {
+            for name in ["decompose", "test_sequences", "engine", "precision"] {
                 config.remove(name);
             }
             for axis in &self.paired {
@@ -251,19 +286,60 @@ impl Job {
         StreamKey::from_text(&value.to_string())
     }
 
-    /// Runs the job.
+    /// Checks everything that [`Job::run`] would refuse, without running it.
     ///
     /// # Errors
     /// If the configuration is out of range or asks for what the engine cannot do.
-    pub fn run(&self) -> Result<Record, JobError> {
-        let setting = self.config.setting();
-        setting.validate()?;
-        if self.config.test_sequences == 0 {
+    pub fn validate(&self) -> Result<(), JobError> {
+        let c = &self.config;
+        c.setting().validate()?;
+        if c.test_sequences == 0 {
             return Err(JobError::NoTestSequences);
         }
+        let mut sizes = vec![("test_sequences", c.test_sequences as u64)];
+        if let Samples::Finite(n) = c.samples {
+            sizes.push(("samples", n));
+        }
+        for (name, found) in sizes {
+            if found > MAX_SAMPLES {
+                return Err(JobError::TooManySamples { name, found });
+            }
+        }
+        let Some(rates) = c.engine.rates() else {
+            return Ok(());
+        };
+        for (name, found) in [
+            ("eta", rates.eta),
+            ("gamma_w", rates.gamma_w),
+            ("gamma_v", rates.gamma_v),
+        ] {
+            if !(found.is_finite() && found > 0.0) {
+                return Err(JobError::Rate { name, found });
+            }
+        }
+        if c.samples == Samples::Infinite {
+            return Err(JobError::PopulationOfExact);
+        }
+        if c.attention != Attention::Argmax {
+            return Err(JobError::StrengthOfExact);
+        }
+        if c.decompose {
+            return Err(JobError::PartsOfExact);
+        }
+        Ok(())
+    }
+
+    /// Runs the job.
+    ///
+    /// # Errors
+    /// If the configuration is out of range or asks for what the engine cannot do, or if the
+    /// step sizes overflow.
+    pub fn run(&self) -> Result<Record, JobError> {
+        self.validate()?;
+        let setting = self.config.setting();
         let (outcome, kernel) = match self.config.precision {
-            Precision::F64 => (self.simulate::<f64>(&setting), kernel_name::<f64>()),
-            Precision::F32 => (self.simulate::<f32>(&setting), kernel_name::<f32>()),
+            Precision::F64 => (self.simulate::<f64>(&setting)?, kernel_name::<f64>()),
+            Precision::F32 => (self.simulate::<f32>(&setting)?, kernel_name::<f32>()),
         };
         Ok(Record {
             schema: SCHEMA,
@@ -275,7 +351,7 @@ impl Job {
         })
     }
 
-    fn simulate<R: Real>(&self, setting: &Setting) -> Outcome {
+    fn simulate<R: Real>(&self, setting: &Setting) -> Result<Outcome, JobError> {
         let key = self.stream_key();
         let embeddings = Embeddings::<R>::draw(setting, &key);
         let permutation = Permutation::random(setting.vocab, &mut key.stream(Purpose::Permutation));
@@ -293,6 +369,20 @@ impl Job {
             Samples::Infinite => None,
             Samples::Finite(n) => Some(draw(Purpose::Train, n as usize, setting.labels)),
         };
+        if let Some(rates) = self.config.engine.rates() {
+            let train = batch.as_ref().ok_or(JobError::PopulationOfExact)?;
+            let query = embeddings.draw_query(setting.input, &key);
+            let trial = exact::run(
+                &embeddings,
+                &query,
+                train,
+                &test,
+                rates,
+                setting.trigger_in_values,
+            )?;
+            let norm2: f64 = query.iter().map(|x| x.to_f64().powi(2)).sum();
+            return measure(setting, &embeddings, &permutation, &trial, rates, norm2);
+        }
         let trial = Trial {
             setting,
             embeddings: &embeddings,
@@ -301,7 +391,7 @@ impl Job {
             test: &test,
             decompose: self.config.decompose,
         };
-        early::run(&trial).0
+        Ok(early::run(&trial).0)
     }
 
     /// Rough cost of the job, for scheduling (longest first), `--dry-run` and the memory check.
@@ -326,6 +416,20 @@ impl Job {
             Precision::F64 => 8.0,
         };
         let (gemm, scan) = (6.0e-12 * width, 0.6e-9);
+        if c.engine != Engine::Early {
+            // Three passes over the training batch with logits, two of them with gradients.
+            let (di, d_out) = (c.input.dim as f64, c.output.dim as f64);
+            let per_sample = 2.0 * v * d_out + 2.0 * di * d_out;
+            let samples = 5.0 * n + c.test_sequences as f64;
+            let seconds = samples * (per_sample * gemm + v * 1.5e-9 + l * di * 1e-9)
+                + (2.0 * v * v * di + 4.0 * v * di * d_out) * gemm;
+            let stored = width * (v * (di + d_out) + 6.0 * di * d_out + v * di);
+            let bytes = stored + 4.0 * (n + c.test_sequences as f64) * (l + 6.0) + 64.0 * (v + di);
+            return Cost {
+                seconds,
+                bytes: bytes + 4.0 * f64::from(1 << 20),
+            };
+        }
         let maps = if c.decompose { 7.0 } else { 2.5 };
         let tokens = (n + c.test_sequences as f64) * (l + 1.0);
         let seconds = 2e-3
@@ -367,6 +471,182 @@ pub enum JobError {
     /// Accuracies need fresh sequences.
     #[error("test_sequences = 0: accuracies need at least one fresh sequence")]
     NoTestSequences,
+    /// More samples than can be indexed.
+    #[error("{name} = {found}: an engine takes at most {MAX_SAMPLES} sequences")]
+    TooManySamples {
+        /// `samples` or `test_sequences`.
+        name: &'static str,
+        /// Its value.
+        found: u64,
+    },
+    /// A step size that is not a positive finite number.
+    #[error("{name} = {found}: a step size of the exact engine must be a positive finite number")]
+    Rate {
+        /// Which step size.
+        name: &'static str,
+        /// Its value.
+        found: f64,
+    },
+    /// The exact engine needs a batch.
+    #[error(
+        "samples = infinite: the exact engine trains on a finite batch; the population gradient is known to the early engine only"
+    )]
+    PopulationOfExact,
+    /// The exact engine's attention follows from `gamma_w`.
+    #[error(
+        "strength: the exact engine attends as gamma_w makes it (G = gamma_w |z_EOS|^2 T eta/(L^2 V)); choose gamma_w, or the early engine"
+    )]
+    StrengthOfExact,
+    /// Noise parts are defined in the small-step limit.
+    #[error(
+        "decompose = true: the noise parts are defined in the small-step limit, which is the early engine"
+    )]
+    PartsOfExact,
+    /// Overflow during training.
+    #[error("{0} is not finite: eta, gamma_w or gamma_v is too large for this precision")]
+    NotFinite(&'static str),
+    /// Inconsistent problem (not reachable from a checked configuration).
+    #[error(transparent)]
+    Problem(#[from] ProblemError),
+}
+
+/// The outcome of an exact trial, in the units of the early engine: `q` over
+/// `gamma_w |z_EOS|^2 S0`, `S0 = eta/(L^2 V)`.
+fn measure<R: Real>(
+    setting: &Setting,
+    embeddings: &Embeddings<R>,
+    permutation: &Permutation,
+    trial: &ExactTrial<R>,
+    rates: Rates,
+    norm2: f64,
+) -> Result<Outcome, JobError> {
+    let finite = |x: &Matrix<R>| x.data().iter().all(|x| x.to_f64().is_finite());
+    let unit =
+        rates.gamma_w * norm2 * rates.eta / ((setting.len as f64).powi(2) * setting.vocab as f64);
+    let signal = trial.query_trigger_1 / unit;
+    let scores: Vec<f64> = trial.token_scores_1.iter().map(|x| x / unit).collect();
+    let crosstalk = trigger_scores(embeddings);
+    let interference: Vec<f64> = scores
+        .iter()
+        .zip(&crosstalk)
+        .map(|(s, c)| s - signal * c)
+        .collect();
+    let (spread_squared, interference_squared) = (variance(&scores), variance(&interference));
+    for (name, fine) in [
+        ("V1", finite(&trial.value_1)),
+        (
+            "the attention score",
+            (signal + spread_squared + interference_squared).is_finite(),
+        ),
+        ("V2", finite(&trial.value_2)),
+        (
+            "the training loss",
+            trial.train.iter().all(|e| e.loss.is_finite()),
+        ),
+        ("the test loss", trial.test.loss.is_finite()),
+    ] {
+        if !fine {
+            return Err(JobError::NotFinite(name));
+        }
+    }
+    let count = |hits: usize, total: usize| Count {
+        hits: hits as u64,
+        total: total as u64,
+    };
+    let (train, test) = (&trial.train[3], &trial.test);
+    Ok(Outcome {
+        train_attention: Some(count(train.attention_hits, train.samples)),
+        attention: count(test.attention_hits, test.samples),
+        accuracy: count(test.correct, test.samples),
+        recall: recall(
+            embeddings,
+            permutation,
+            &trial.value_2,
+            setting.trigger_in_values,
+        ),
+        one_step: recall(embeddings, permutation, &trial.value_1, false),
+        attention_weight: Some(test.attention_mean),
+        signal,
+        spread_squared,
+        interference_squared,
+        noise: None,
+    })
+}
+
+fn variance(x: &[f64]) -> f64 {
+    let n = x.len() as f64;
+    let mean = x.iter().sum::<f64>() / n;
+    x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n
+}
+
+/// `z_trig . z_in(v)` for every token.
+fn trigger_scores<R: Real>(embeddings: &Embeddings<R>) -> Vec<f64> {
+    match (&embeddings.input, &embeddings.trigger) {
+        (Table::Dense(z), Some(t)) => (0..z.rows())
+            .map(|v| {
+                let pairs = z.row(v).iter().zip(t);
+                pairs.map(|(a, b)| a.to_f64() * b.to_f64()).sum()
+            })
+            .collect(),
+        (table, _) => vec![0.0; table.vocab()],
+    }
+}
+
+/// Tokens `v` with `argmax_j z_out(j)^T V u_v` equal to their label (the lowest label among
+/// equals), where `u_v` is `z_in(v)`, plus `z_trig` if asked for.
+fn recall<R: Real>(
+    embeddings: &Embeddings<R>,
+    permutation: &Permutation,
+    value: &Matrix<R>,
+    with_trigger: bool,
+) -> Count {
+    let (one, zero) = (R::from_f64(1.0), R::default());
+    let (vocab, width) = (embeddings.input.vocab(), value.cols());
+    let block = 64.min(vocab);
+    let mut input = vec![zero; block * width];
+    let mut pulled = vec![zero; block * value.rows()];
+    let mut logits = vec![zero; block * vocab];
+    let mut hits = 0;
+    for from in (0..vocab).step_by(block) {
+        let n = block.min(vocab - from);
+        let input = &mut input[..n * width];
+        input.fill(zero);
+        for (v, row) in (from..).zip(input.chunks_exact_mut(width)) {
+            match &embeddings.input {
+                Table::Dense(z) => row[..z.cols()].copy_from_slice(z.row(v)),
+                Table::Orthonormal { .. } => row[v] = one,
+            }
+            match &embeddings.trigger {
+                _ if !with_trigger => {}
+                Some(t) => row.iter_mut().zip(t).for_each(|(x, t)| *x += *t),
+                None => row[width - 1] += one,
+            }
+        }
+        let pulled = &mut pulled[..n * value.rows()];
+        gemm(
+            one,
+            View::new(input, n, width),
+            value.view().t(),
+            zero,
+            pulled,
+        );
+        let logits: &[R] = match &embeddings.output {
+            Table::Orthonormal { .. } => pulled,
+            Table::Dense(z) => {
+                let logits = &mut logits[..n * vocab];
+                let pulled = View::new(pulled, n, value.rows());
+                gemm(one, pulled, z.view().t(), zero, logits);
+                logits
+            }
+        };
+        for (v, row) in (from..).zip(logits.chunks_exact(vocab)) {
+            hits += u64::from(argmax(row) == permutation.label(v as u32) as usize);
+        }
+    }
+    Count {
+        hits,
+        total: vocab as u64,
+    }
 }
 
 /// What a finished job leaves behind: raw counts and second moments of one seed.
@@ -419,6 +699,106 @@ mod tests {
         assert_eq!(plain.stream_key(), more.stream_key());
         let (a, b) = (plain.run().unwrap().outcome, more.run().unwrap().outcome);
         assert_eq!(a, Outcome { noise: None, ..b });
+    }
+
+    fn exact(eta: f64, gamma_w: f64) -> Job {
+        let mut job = job();
+        job.config.engine = Engine::Exact {
+            eta,
+            gamma_w,
+            gamma_v: 1e9,
+        };
+        job
+    }
+
+    #[test]
+    fn the_engine_changes_the_key_but_not_the_draws() {
+        let job = exact(0.5, 2e9);
+        assert_ne!(job.key(), self::job().key());
+        assert_eq!(job.stream_key(), self::job().stream_key());
+        let text =
+            r#""engine":{"exact":{"eta":0.5,"gamma_v":1000000000.0,"gamma_w":2000000000.0}}"#;
+        assert!(job.canonical().contains(text), "{}", job.canonical());
+        assert_eq!(
+            serde_json::from_str::<Job>(&serde_json::to_string(&job).unwrap()).unwrap(),
+            job
+        );
+    }
+
+    #[test]
+    fn at_small_steps_both_engines_measure_the_same() {
+        let laws = [Embedding::Gaussian, Embedding::Orthonormal];
+        for (input, output, carried) in laws.iter().flat_map(|i| {
+            laws.iter()
+                .flat_map(move |o| [(*i, *o, false), (*i, *o, true)])
+        }) {
+            let mut setting = Setting::new(64, 16, 8, 200).with_embeddings(input, output);
+            setting.trigger_in_values = carried;
+            let with = |engine| {
+                let mut job = job();
+                job.config = Configuration {
+                    engine,
+                    ..Configuration::of(&setting)
+                };
+                job.run().unwrap().outcome
+            };
+            let a = with(Engine::Early);
+            let b = with(Engine::Exact {
+                eta: 1e-6,
+                gamma_w: 1e15,
+                gamma_v: 1e9,
+            });
+            let close =
+                |a: f64, b: f64| assert!((a - b).abs() < 1e-6 * a.abs(), "{setting:?}: {a} {b}");
+            close(a.signal, b.signal);
+            close(a.spread_squared, b.spread_squared);
+            close(a.interference_squared, b.interference_squared);
+            assert_eq!(a.attention, b.attention, "{setting:?}");
+            assert_eq!(a.train_attention, b.train_attention, "{setting:?}");
+            assert_eq!(a.accuracy, b.accuracy, "{setting:?}");
+            if (input, output) != (Embedding::Orthonormal, Embedding::Orthonormal) {
+                assert_eq!(a.one_step, b.one_step, "{setting:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_exact_engine_cannot_do_is_refused() {
+        let refused = |change: fn(&mut Configuration), text: &str| {
+            let mut job = exact(0.5, 2e9);
+            change(&mut job.config);
+            let error = job.run().unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        };
+        let rates = |eta, gamma_w| Engine::Exact {
+            eta,
+            gamma_w,
+            gamma_v: 1.0,
+        };
+        for eta in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let mut job = exact(0.5, 2e9);
+            job.config.engine = rates(eta, 1.0);
+            assert!(matches!(job.run(), Err(JobError::Rate { name: "eta", .. })));
+            job.config.engine = rates(1.0, eta);
+            assert!(matches!(
+                job.run(),
+                Err(JobError::Rate {
+                    name: "gamma_w",
+                    ..
+                })
+            ));
+        }
+        refused(|c| c.samples = Samples::Infinite, "samples = infinite");
+        refused(|c| c.attention = Attention::Strength(2.0), "choose gamma_w");
+        refused(|c| c.decompose = true, "decompose = true");
+        refused(
+            |c| c.samples = Samples::Finite(1 << 33),
+            "at most 4294967295",
+        );
+        let mut job = exact(1e300, 1e300);
+        assert!(matches!(job.run(), Err(JobError::NotFinite(_))));
+        job.config.precision = Precision::F32;
+        assert!(matches!(job.run(), Err(JobError::NotFinite(_))));
     }
 
     #[test]

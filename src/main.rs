@@ -1,2 +1,7 @@
 //! The `recall` command line.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    recall_capacity::cli::run()
+}

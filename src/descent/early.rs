@@ -117,11 +117,12 @@ pub struct Outcome {
     pub attention: Count,
     /// Fresh sequences whose label is predicted end to end.
     pub accuracy: Count,
-    /// Tokens recalled when attention is saturated on the informative token, in training and test.
+    /// Tokens recalled when attention is saturated on the informative token, in training and test
+    /// (exact engine: in the test alone, since its value matrix is the one it has trained).
     pub recall: Count,
     /// Tokens whose label is `argmax_j z_in(v)^T V1^T z_out(j)`: matched filter on the first gradient.
     pub one_step: Count,
-    /// Mean softmax weight on the informative position of fresh sequences (finite strength only).
+    /// Mean softmax weight on the informative position of fresh sequences (not with argmax).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention_weight: Option<f64>,
     /// `T`, coefficient of `z_trig` in `w`, units of `S0`.

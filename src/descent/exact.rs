@@ -378,10 +378,21 @@ pub fn step_two<R: Real>(
     state: &State<R>,
     gamma_w: f64,
 ) -> (State<R>, Evaluation) {
+    let (next, evaluation, _) = step_two_parts(problem, state, gamma_w);
+    (next, evaluation)
+}
+
+/// [`step_two`], and by how much `q` moved along `z_trig`.
+fn step_two_parts<R: Real>(
+    problem: &Problem<'_, R>,
+    state: &State<R>,
+    gamma_w: f64,
+) -> (State<R>, Evaluation, f64) {
     let mut next = state.clone();
     let pass = Pass::run(problem, state, false, true);
     move_query(problem, &mut next, &pass.key, gamma_w);
-    (next, pass.evaluation)
+    let along_trigger = -gamma_w * problem.query_norm2 * pass.key_trigger;
+    (next, pass.evaluation, along_trigger)
 }
 
 /// Third step: `V2 = V - gamma_v dL/dV`. Also returns what the old state achieves.
@@ -494,6 +505,11 @@ pub struct ExactTrial<R> {
     pub value_1: Matrix<R>,
     /// `q = W1 z_EOS` after the second step.
     pub query_key_1: Vec<R>,
+    /// Coefficient of `z_trig` in `q = Z_in^T a + t z_trig`, as the samples accumulate it (the
+    /// embeddings alone do not determine it where they outnumber the dimensions).
+    pub query_trigger_1: f64,
+    /// `q . z_in(v)` for every token.
+    pub token_scores_1: Vec<f64>,
     /// Value matrix after the third step.
     pub value_2: Matrix<R>,
     /// The training batch at `(0, 0)`, `(V1, 0)`, `(V1, W1)` and `(V2, W1)`.
@@ -538,13 +554,16 @@ pub fn run<R: Real>(
     let fresh = Problem::new(embeddings, query, test, trigger_in_values)?;
     let at_zero = evaluate_zero(&problem);
     let one = step_one(&problem, rates.eta);
-    let (two, after_one) = step_two(&problem, &one, rates.gamma_w);
+    let (two, after_one, query_trigger_1) = step_two_parts(&problem, &one, rates.gamma_w);
+    let (token_scores_1, _) = attention_scores(&problem, &two);
     let (three, after_two) = step_three(&problem, &two, rates.gamma_v);
     let after_three = evaluate(&problem, &three);
     let test = evaluate(&fresh, &three);
     Ok(ExactTrial {
         value_1: one.value,
         query_key_1: two.query_key,
+        query_trigger_1,
+        token_scores_1,
         value_2: three.value,
         train: [at_zero, after_one, after_two, after_three],
         test,
@@ -574,6 +593,8 @@ struct Pass<R> {
     value: Vec<R>,
     /// The vector `g` of `dL/dW = g z_EOS^T` (empty unless asked for).
     key: Vec<f64>,
+    /// Coefficient of `z_trig` in `key`.
+    key_trigger: f64,
 }
 
 impl<R: Real> Pass<R> {
@@ -661,6 +682,7 @@ impl<R: Real> Pass<R> {
                 attention_hits,
             },
             value,
+            key_trigger: key.trigger.total() / samples as f64,
             key: if want_key {
                 key.gradient(problem)
             } else {

@@ -1,0 +1,94 @@
+//! The command line: arguments in, a printed answer and an exit code out.
+//!
+//! One file per sub-command. Answers go to standard output, everything else (errors, progress,
+//! comparisons) to standard error. Exit codes are in [`exit`].
+
+pub mod exit;
+pub mod output;
+pub mod replay;
+pub mod setting;
+pub mod simulate;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Arguments of the program.
+#[derive(Debug, Parser)]
+#[command(
+    name = "recall",
+    version,
+    about = "Factual recall in one-layer transformers: simulation beside theory",
+    after_help = "Exit codes: 0 done; 1 operational error; 2 wrong usage; 10 claim refuted; 11 inconclusive under --strict; 12 incomplete run."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Sub-commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train by gradient descent and measure attention, recall and noise, averaged over trials.
+    Simulate(simulate::Args),
+    /// Run exact gradient descent on the literal inputs of a case file.
+    Replay(replay::Args),
+}
+
+/// Why a sub-command gave up.
+#[derive(Debug)]
+pub enum Failure {
+    /// Options that contradict each other or are out of range: exit code 2.
+    Usage(String),
+    /// Anything that went wrong with good options: exit code 1.
+    Error(String),
+}
+
+/// Result of a sub-command: an exit code of [`exit`].
+pub type Answer = Result<u8, Failure>;
+
+/// Runs the program on its own arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors of kind zero; a closed stream is not worth a panic.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+        }
+    };
+    let (name, answer) = match cli.command {
+        Command::Simulate(args) => ("simulate", simulate::run(&args)),
+        Command::Replay(args) => ("replay", replay::run(&args)),
+    };
+    match answer {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure::Error(text)) => {
+            output::note(&format!("error: {text}"));
+            ExitCode::from(exit::ERROR)
+        }
+        Err(Failure::Usage(text)) => {
+            let mut command = Cli::command();
+            command.build();
+            let mut command = command
+                .find_subcommand(name)
+                .cloned()
+                .unwrap_or_else(Cli::command);
+            let _ = command.error(ErrorKind::ValueValidation, text).print();
+            ExitCode::from(exit::USAGE)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+}
