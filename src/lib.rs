@@ -14,6 +14,7 @@ pub mod linalg;
 pub mod progress;
 pub mod replay;
 pub mod report;
+pub mod reproduce;
 pub mod rng;
 pub mod runner;
 pub mod spec;

@@ -6,8 +6,10 @@
 pub mod exit;
 pub mod output;
 pub mod replay;
+pub mod reproduce;
 pub mod setting;
 pub mod simulate;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -35,6 +37,10 @@ pub enum Command {
     Simulate(simulate::Args),
     /// Run exact gradient descent on the literal inputs of a case file.
     Replay(replay::Args),
+    /// Run all experiments of a profile and write the report; a killed run resumes.
+    Reproduce(reproduce::Args),
+    /// Judge the stored records of a report again; simulates nothing.
+    Verify(verify::Args),
 }
 
 /// Why a sub-command gave up.
@@ -63,6 +69,8 @@ pub fn run() -> ExitCode {
     let (name, answer) = match cli.command {
         Command::Simulate(args) => ("simulate", simulate::run(&args)),
         Command::Replay(args) => ("replay", replay::run(&args)),
+        Command::Reproduce(args) => ("reproduce", reproduce::run(&args)),
+        Command::Verify(args) => ("verify", verify::run(&args)),
     };
     match answer {
         Ok(code) => ExitCode::from(code),

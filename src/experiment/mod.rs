@@ -77,6 +77,16 @@ pub fn jobs(experiment: &Experiment, design: &Design, records: &dyn Records) -> 
     }
 }
 
+/// Jobs that an experiment is expected to take: all cells, or a search that ends where the theory
+/// puts its threshold.
+#[must_use]
+pub fn expected_jobs(experiment: &Experiment, design: &Design) -> Vec<Job> {
+    match &experiment.kind {
+        Kind::Threshold { search, .. } => threshold::expected_jobs(design, search),
+        Kind::Curves { .. } | Kind::Phase { .. } | Kind::Bound { .. } => cells::jobs(design),
+    }
+}
+
 /// The findings of a complete experiment.
 ///
 /// # Errors

@@ -1,5 +1,8 @@
 //! Predictions at the points of a design.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use recall_theory::{Samples, Setting, accuracy, attention, one_step, recall};
 
 use crate::descent::early::Count;
@@ -72,7 +75,22 @@ pub(super) fn search_range(s: &Setting, axis: SearchAxis) -> (u64, u64) {
 
 /// Log of the critical value of the finite-size formula, interpolated between integers; `None` if
 /// the range holds no crossing.
+///
+/// Remembered by thread: a search asks for the same value in every round.
 pub(super) fn critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<f64> {
+    thread_local! {
+        static KNOWN: RefCell<HashMap<String, Option<f64>>> = RefCell::default();
+    }
+    let key = format!("{s:?} {axis:?} {criterion:?}");
+    if let Some(known) = KNOWN.with_borrow(|k| k.get(&key).copied()) {
+        return known;
+    }
+    let value = find_critical(s, axis, criterion);
+    KNOWN.with_borrow_mut(|k| k.insert(key, value));
+    value
+}
+
+fn find_critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<f64> {
     let (lo, hi) = search_range(s, axis);
     let f = |value: u64| progress(&at(s, axis, value), criterion);
     let (mut lo, mut hi) = (lo, hi);

@@ -156,6 +156,19 @@ impl SearchPoint {
         Progress::Need(Vec::new())
     }
 
+    /// Levels of a search that ends where the theory puts its threshold.
+    pub(super) fn expected_levels(&self, design: &Design) -> Vec<(u64, u64)> {
+        let start = critical(&self.setting, self.axis, self.criterion)
+            .unwrap_or_else(|| self.fallback_start());
+        let mut levels: Vec<(u64, u64)> = self
+            .final_levels(self.clamp(start))
+            .iter()
+            .map(|&v| (v, design.seeds))
+            .collect();
+        levels.push((round_log(start), PILOT_SEEDS));
+        levels
+    }
+
     /// Where to start when the formula has no critical value in range.
     fn fallback_start(&self) -> f64 {
         let (lo, hi) = search_range(&self.setting, self.axis);

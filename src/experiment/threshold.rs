@@ -61,6 +61,14 @@ pub(super) fn used_jobs(design: &Design, search: &Search, records: &dyn Records)
         .collect()
 }
 
+/// Jobs of searches that end where the theory puts them.
+pub(super) fn expected_jobs(design: &Design, search: &Search) -> Vec<Job> {
+    points(design, search)
+        .iter()
+        .flat_map(|p| expand(p, design, &p.expected_levels(design)))
+        .collect()
+}
+
 fn expand(point: &SearchPoint, design: &Design, levels: &[(u64, u64)]) -> Vec<Job> {
     levels
         .iter()

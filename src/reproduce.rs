@@ -1,0 +1,297 @@
+//! The whole pipeline: experiments to jobs, jobs to records, records to a judged report.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::experiment::{Records, expected_jobs, jobs, pending};
+use crate::job::{Job, Record};
+use crate::report::{self, Judged, ReportError};
+use crate::rng::RNG_SCHEME;
+use crate::runner::{Observer, RunError, RunOptions, run_jobs};
+use crate::spec::{Experiment, Profile, SpecError, load_directory};
+use crate::store::{MEASUREMENTS, Store, StoreError};
+
+impl Records for Store {
+    fn get(&self, job: &Job) -> Option<&Record> {
+        self.get_job(job)
+    }
+}
+
+/// Where a run reads and writes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Places {
+    /// Directory of the experiment files.
+    pub experiments: PathBuf,
+    /// Directory of stores; a run uses `<runs>/<profile>`.
+    pub runs: PathBuf,
+    /// Directory of reports; a run writes `<reports>/<profile>`.
+    pub reports: PathBuf,
+}
+
+impl Places {
+    /// Report directory of a profile.
+    #[must_use]
+    pub fn report(&self, profile: Profile) -> PathBuf {
+        self.reports.join(profile.name())
+    }
+}
+
+/// Why a run did not end in a report.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReproduceError {
+    /// An experiment file is wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A job failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The report cannot be made.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// No experiment takes part in the profile.
+    #[error("{}: none of the experiments has a [profile.{profile}] section", dir.display())]
+    NothingToDo {
+        /// Directory of experiments.
+        dir: PathBuf,
+        /// Profile asked for.
+        profile: &'static str,
+    },
+}
+
+/// What a finished run reports about itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reproduced {
+    /// The judged report.
+    pub judged: Judged,
+    /// Where it is.
+    pub directory: PathBuf,
+    /// Jobs simulated now.
+    pub simulated: usize,
+    /// Jobs used in all.
+    pub used: usize,
+    /// Warnings of the figures and notes of the store.
+    pub warnings: Vec<String>,
+}
+
+/// Loads the experiments of a profile.
+///
+/// # Errors
+/// If a file is wrong, or none takes part.
+pub fn load(places: &Places, profile: Profile) -> Result<Vec<Experiment>, ReproduceError> {
+    let experiments: Vec<Experiment> = load_directory(&places.experiments)?
+        .into_iter()
+        .filter(|e| e.design(profile).is_some())
+        .collect();
+    if experiments.is_empty() {
+        return Err(ReproduceError::NothingToDo {
+            dir: places.experiments.clone(),
+            profile: profile.name(),
+        });
+    }
+    Ok(experiments)
+}
+
+/// Jobs missing from the store, over all experiments.
+fn missing(experiments: &[Experiment], profile: Profile, records: &dyn Records) -> Vec<Job> {
+    experiments
+        .iter()
+        .filter_map(|e| Some((e, e.design(profile)?)))
+        .flat_map(|(e, design)| pending(e, design, records))
+        .collect()
+}
+
+/// Estimated work of one experiment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// Experiment id.
+    pub experiment: String,
+    /// Number of trials; for a search, if it ends where the theory puts it.
+    pub trials: usize,
+    /// Seconds on one core.
+    pub core_seconds: f64,
+    /// Bytes of the largest trial.
+    pub bytes: f64,
+}
+
+/// What a run would do, without doing it.
+#[must_use]
+pub fn dry_run(experiments: &[Experiment], profile: Profile) -> Vec<Estimate> {
+    experiments
+        .iter()
+        .filter_map(|e| Some((e, e.design(profile)?)))
+        .map(|(e, design)| {
+            let jobs = expected_jobs(e, design);
+            let costs = || jobs.iter().map(Job::cost);
+            Estimate {
+                experiment: e.id.clone(),
+                trials: jobs.len(),
+                core_seconds: costs().map(|c| c.seconds).sum(),
+                bytes: costs().map(|c| c.bytes).fold(0.0, f64::max),
+            }
+        })
+        .collect()
+}
+
+/// Runs a profile from wherever its store stands to the report.
+///
+/// # Errors
+/// See [`ReproduceError`]; finished jobs stay in the store in any case.
+pub fn reproduce(
+    places: &Places,
+    profile: Profile,
+    options: RunOptions<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Reproduced, ReproduceError> {
+    let begun = Instant::now();
+    let experiments = load(places, profile)?;
+    let mut store = Store::open(places.runs.join(profile.name()))?;
+    let mut warnings = store.aside().notes();
+    let (mut simulated, mut busy, mut threads) = (0, 0.0, options.threads);
+    loop {
+        let jobs = missing(&experiments, profile, &store);
+        if jobs.is_empty() {
+            break;
+        }
+        let round = RunOptions {
+            threads: options.threads,
+            memory_limit_bytes: options.memory_limit_bytes,
+            stop: options.stop,
+        };
+        let summary = run_jobs(jobs, &mut store, round, observer)?;
+        simulated += summary.finished;
+        busy += summary.busy_seconds;
+        if summary.stopped {
+            break;
+        }
+    }
+    if threads == 0 {
+        threads = std::thread::available_parallelism().map_or(1, usize::from);
+    }
+    // The order of the files, the blocks and the seeds, whatever the order of the work.
+    let mut order: Vec<Job> = Vec::new();
+    for e in &experiments {
+        if let Some(design) = e.design(profile) {
+            order.extend(jobs(e, design, &store));
+        }
+    }
+    let judged = report::judge(profile, &experiments, &store)?;
+    let finalised = store.finalise(&order)?;
+    let directory = places.report(profile);
+    warnings.extend(report::write(&judged, &directory)?);
+    copy(
+        &places.runs.join(profile.name()).join(MEASUREMENTS),
+        &directory.join(MEASUREMENTS),
+    )?;
+    let provenance = Provenance {
+        program: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        commit: commit(),
+        profile: profile.name(),
+        rng_scheme: RNG_SCHEME,
+        kernels: store.kernels().into_keys().map(str::to_owned).collect(),
+        cpu: cpu(),
+        threads,
+        trials: finalised.records,
+        trials_simulated_in_this_invocation: simulated,
+        wall_seconds_of_this_invocation: begun.elapsed().as_secs_f64(),
+        simulation_core_seconds_of_this_invocation: busy,
+        seeds: experiments
+            .iter()
+            .filter_map(|e| Some((e.id.clone(), format!("0..{}", e.design(profile)?.seeds))))
+            .collect(),
+    };
+    let text = serde_json::to_string_pretty(&provenance).unwrap_or_default() + "\n";
+    report::write_file(&directory.join("provenance.json"), &text)?;
+    Ok(Reproduced {
+        judged,
+        directory,
+        simulated,
+        used: finalised.records,
+        warnings,
+    })
+}
+
+/// Judges a stored report's records again; simulates nothing and writes nothing.
+///
+/// # Errors
+/// If the records cannot be read or are incomplete.
+pub fn verify(places: &Places, profile: Profile) -> Result<Judged, ReproduceError> {
+    let experiments = load(places, profile)?;
+    let store = Store::read_only(places.report(profile).join(MEASUREMENTS))?;
+    Ok(report::judge(profile, &experiments, &store)?)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), ReportError> {
+    let text = std::fs::read_to_string(from).map_err(|source| ReportError::Write {
+        path: from.to_owned(),
+        source,
+    })?;
+    report::write_file(to, &text)
+}
+
+/// Who made a report, on what, and how long it took. The only file of a report that differs
+/// between two runs of the same build.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Provenance {
+    program: &'static str,
+    version: &'static str,
+    commit: String,
+    profile: &'static str,
+    rng_scheme: u32,
+    kernels: Vec<String>,
+    cpu: String,
+    threads: usize,
+    trials: usize,
+    trials_simulated_in_this_invocation: usize,
+    wall_seconds_of_this_invocation: f64,
+    simulation_core_seconds_of_this_invocation: f64,
+    seeds: std::collections::BTreeMap<String, String>,
+}
+
+/// Commit of the working tree, where git knows one.
+fn commit() -> String {
+    let git = |args: &[&str]| {
+        std::process::Command::new("git")
+            .args(args)
+            .output()
+            .ok()
+            .filter(|o| o.status.success())
+            .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
+    };
+    match git(&["rev-parse", "HEAD"]) {
+        None => "unknown".into(),
+        Some(head) => {
+            let changed = git(&[
+                "status",
+                "--porcelain",
+                "--",
+                "src",
+                "theory",
+                "experiments",
+                "Cargo.lock",
+            ]);
+            if changed.is_some_and(|c| !c.is_empty()) {
+                format!("{head} with local changes")
+            } else {
+                head
+            }
+        }
+    }
+}
+
+/// Model name of the processor, where the system tells.
+fn cpu() -> String {
+    std::fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|l| l.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        })
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
