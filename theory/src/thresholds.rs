@@ -1,0 +1,437 @@
+//! Where accuracies cross a level: critical samples, dimension and length, and capacity, at
+//! finite size and as asymptotic laws; noise ratios and their slopes. Derivation:
+//! `thresholds.md`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::accuracy::{attention_accuracy, end_to_end_accuracy};
+use crate::attention::{budget, nominal_signal};
+use crate::gauss;
+use crate::labels::LabelMoments;
+use crate::quadrature::HERMITE_7;
+use crate::recall::{recall_accuracy, recall_given};
+use crate::setting::{Embedding, Labels, Samples, Setting};
+
+/// Largest sample size searched, `2^40`.
+pub const MAX_SAMPLES: u64 = 1 << 40;
+/// Largest dimension searched, `2^20`.
+pub const MAX_DIM: u64 = 1 << 20;
+/// Largest length searched, `2^20`.
+pub const MAX_LEN: u64 = 1 << 20;
+/// Largest vocabulary searched, `2^24`.
+pub const MAX_VOCAB: u64 = 1 << 24;
+/// Most samples per token at which the end-to-end accuracy is evaluated in a search.
+pub const MAX_PER_CLASS: u64 = 1 << 10;
+
+/// Which accuracy a threshold is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quantity {
+    /// The informative position is attended.
+    Attention,
+    /// The label is recalled, given attention.
+    Recall,
+    /// Both.
+    EndToEnd,
+}
+
+impl Quantity {
+    /// All three.
+    pub const ALL: [Quantity; 3] = [Quantity::Attention, Quantity::Recall, Quantity::EndToEnd];
+}
+
+/// The size that is varied; the others are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variable {
+    /// Sample size `N`: the least that reaches the level.
+    Samples,
+    /// Common dimension `d` of the tables that are not orthonormal: the least.
+    Dim,
+    /// Sequence length `L`: the largest that keeps the level.
+    Len,
+    /// Vocabulary `V`: the largest that keeps the level; orthonormal tables grow along.
+    Vocab,
+}
+
+impl Variable {
+    /// All four.
+    pub const ALL: [Variable; 4] = [
+        Variable::Samples,
+        Variable::Dim,
+        Variable::Len,
+        Variable::Vocab,
+    ];
+
+    /// Whether accuracies grow with the variable (apart from the dips that the note names).
+    #[must_use]
+    pub fn helps(self) -> bool {
+        matches!(self, Variable::Samples | Variable::Dim)
+    }
+
+    /// Range searched.
+    #[must_use]
+    pub fn range(self) -> (u64, u64) {
+        match self {
+            Variable::Samples => (1, MAX_SAMPLES),
+            Variable::Dim => (1, MAX_DIM),
+            Variable::Len => (2, MAX_LEN),
+            Variable::Vocab => (2, MAX_VOCAB),
+        }
+    }
+
+    /// The setting with this size replaced.
+    #[must_use]
+    pub fn set(self, s: &Setting, value: u64) -> Setting {
+        let mut t = *s;
+        match self {
+            Variable::Samples => t.samples = Samples::Finite(value),
+            Variable::Len => t.len = value as usize,
+            Variable::Dim => {
+                if t.input != Embedding::Orthonormal {
+                    t.dim_in = value as usize;
+                }
+                if t.output != Embedding::Orthonormal {
+                    t.dim_out = value as usize;
+                }
+            }
+            Variable::Vocab => {
+                t.vocab = value as usize;
+                t = t.with_embeddings(t.input, t.output);
+            }
+        }
+        t
+    }
+}
+
+/// A threshold, or why there is none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Threshold {
+    /// The level is crossed here.
+    At {
+        /// A real number: interpolated between integers.
+        value: f64,
+        /// Id of the formula in [`crate::registry`].
+        formula: String,
+    },
+    /// There is no crossing, or no law.
+    Unreachable {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+impl Threshold {
+    /// The value where there is one.
+    #[must_use]
+    pub fn value(&self) -> Option<f64> {
+        match self {
+            Threshold::At { value, .. } => Some(*value),
+            Threshold::Unreachable { .. } => None,
+        }
+    }
+
+    fn at(value: f64, formula: &str) -> Self {
+        Threshold::At {
+            value,
+            formula: formula.to_owned(),
+        }
+    }
+
+    fn none(reason: impl Into<String>) -> Self {
+        Threshold::Unreachable {
+            reason: reason.into(),
+        }
+    }
+}
+
+const BAD_LEVEL: &str = "the level must lie strictly between 0 and 1";
+const NO_FREE_DIM: &str = "both tables are orthonormal: no dimension is free";
+const NOT_STATED: &str = "the asymptotic law is stated for random embeddings only";
+const NOT_STATED_TRIGGER: &str = "the asymptotic law is stated without the trigger in the values";
+const POPULATION: &str = "there is no sampling noise in the population limit";
+
+fn bad_level(level: f64) -> bool {
+    !(level > 0.0 && level < 1.0)
+}
+
+// ---------------------------------------------------------------- asymptotic laws
+
+/// What limits accuracy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Regime {
+    /// Tokens that no sample has as its informative one: `N > V log(1/(1-p))`.
+    Coverage,
+    /// Crosstalk of the stored facts: `d^2 > 2 V log V (1 + V/N)`.
+    Memory,
+    /// Sequence noise of the gradient in both steps: `N d^{3/2} > L V sqrt(2 log L)`.
+    GradientNoise,
+    /// Label imbalance times sequence noise: `N d^2 > L^{3/2} V sqrt(2 log L)`.
+    Cross,
+    /// Label imbalance times the mean embedding: `N d^{3/2} > L^2 sqrt(V) sqrt(2 log L)`.
+    MeanBias,
+    /// Tokens that resemble the trigger: `d > 2 log L`.
+    Trigger,
+}
+
+impl Regime {
+    /// All six.
+    pub const ALL: [Regime; 6] = [
+        Regime::Coverage,
+        Regime::Memory,
+        Regime::GradientNoise,
+        Regime::Cross,
+        Regime::MeanBias,
+        Regime::Trigger,
+    ];
+
+    /// Formula id of the law that binds here.
+    #[must_use]
+    pub fn formula(self) -> &'static str {
+        match self {
+            Regime::Coverage => "thresholds.coverage",
+            Regime::Memory => "thresholds.memory",
+            Regime::GradientNoise => "thresholds.gradient_noise",
+            Regime::Cross => "thresholds.cross",
+            Regime::MeanBias => "thresholds.mean_bias",
+            Regime::Trigger => "thresholds.trigger",
+        }
+    }
+
+    fn is_recall(self) -> bool {
+        matches!(self, Regime::Coverage | Regime::Memory)
+    }
+}
+
+/// Real sizes, so that laws can be inverted.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    v: f64,
+    len: f64,
+    d_in: f64,
+    d_out: f64,
+}
+
+impl Sizes {
+    fn of(s: &Setting) -> Self {
+        Sizes {
+            v: s.vocab as f64,
+            len: s.len as f64,
+            d_in: s.dim_in as f64,
+            d_out: s.dim_out as f64,
+        }
+    }
+
+    fn with(mut self, s: &Setting, variable: Variable, x: f64) -> Self {
+        match variable {
+            Variable::Samples => {}
+            Variable::Len => self.len = x,
+            Variable::Vocab => {
+                self.v = x;
+                if s.input == Embedding::Orthonormal {
+                    self.d_in = x;
+                }
+                if s.output == Embedding::Orthonormal {
+                    self.d_out = x;
+                }
+            }
+            Variable::Dim => {
+                if s.input != Embedding::Orthonormal {
+                    self.d_in = x;
+                }
+                if s.output != Embedding::Orthonormal {
+                    self.d_out = x;
+                }
+            }
+        }
+        self
+    }
+}
+
+/// Samples that a constraint asks for; `+inf` where no number suffices, zero where it does not
+/// bind (note, eqs. 4 to 9).
+fn requirement(regime: Regime, s: &Setting, z: Sizes, level: f64) -> f64 {
+    let Sizes {
+        v,
+        len,
+        d_in,
+        d_out,
+    } = z;
+    let r = (2.0 * len.ln()).sqrt();
+    let balanced = s.labels == Labels::Balanced;
+    // E tr of the squared output covariance: 1/d for random rows, 1/V for orthonormal ones.
+    let s2 = 1.0
+        / if s.output == Embedding::Orthonormal {
+            v
+        } else {
+            d_out
+        };
+    match regime {
+        Regime::Coverage if balanced => level * v,
+        Regime::Coverage => -v * (-level).ln_1p(),
+        Regime::Memory => {
+            let room = d_in * d_out / (2.0 * v * v.ln());
+            if room <= 1.0 {
+                f64::INFINITY
+            } else if balanced {
+                v / room
+            } else {
+                v / (room - 1.0)
+            }
+        }
+        Regime::GradientNoise => r * len * v * s2.sqrt() / d_in,
+        Regime::Cross if balanced => 0.0,
+        Regime::Cross => r * len.powf(1.5) * v * s2.sqrt() / d_in.powf(1.5),
+        Regime::MeanBias if balanced => 0.0,
+        Regime::MeanBias => r * len * len * v.sqrt() / d_in.powf(1.5),
+        Regime::Trigger => {
+            if d_in < 2.0 * len.ln() {
+                f64::INFINITY
+            } else {
+                0.0
+            }
+        }
+    }
+}
+
+/// Whether the law of a constraint is stated for these tables.
+fn stated(regime: Regime, s: &Setting) -> bool {
+    let input = s.input != Embedding::Orthonormal;
+    match regime {
+        Regime::Coverage => true,
+        Regime::Memory => input && s.output != Embedding::Orthonormal,
+        _ => input,
+    }
+}
+
+fn constraints(quantity: Quantity) -> impl Iterator<Item = Regime> {
+    Regime::ALL.into_iter().filter(move |r| match quantity {
+        Quantity::Attention => !r.is_recall(),
+        Quantity::Recall => r.is_recall(),
+        Quantity::EndToEnd => true,
+    })
+}
+
+/// The constraint that asks for the most samples, and how many.
+fn strictest(
+    quantity: Quantity,
+    s: &Setting,
+    z: Sizes,
+    level: f64,
+    only_stated: bool,
+) -> (Regime, f64) {
+    let mut best = (Regime::Coverage, -1.0);
+    for regime in constraints(quantity) {
+        if only_stated && !stated(regime, s) {
+            continue;
+        }
+        let n = requirement(regime, s, z, level);
+        if n > best.1 {
+            best = (regime, n);
+        }
+    }
+    best
+}
+
+/// The constraint that binds at the sizes of the setting (level 1/2): of the asymptotic laws, the
+/// one that asks for the most samples, an unreachable one first. Laws that are not stated for
+/// the tables of the setting are left out; the trigger in the values is ignored. It does not
+/// depend on `samples`.
+///
+/// Boundaries are those of leading-order laws: at finite size they are crossovers.
+#[must_use]
+pub fn regime(s: &Setting) -> Regime {
+    strictest(Quantity::EndToEnd, s, Sizes::of(s), 0.5, true).0
+}
+
+/// Samples that the asymptotic law of one constraint asks for; `None` where no number suffices
+/// or the law is not stated for the tables of the setting.
+#[must_use]
+pub fn required_samples(s: &Setting, regime: Regime, level: f64) -> Option<f64> {
+    let n = requirement(regime, s, Sizes::of(s), level);
+    (stated(regime, s) && n.is_finite()).then_some(n)
+}
+
+fn why_not(regime: Regime) -> &'static str {
+    match regime {
+        Regime::Trigger => "d < 2 log L: tokens that resemble the trigger outscore it at any N",
+        Regime::Memory => "d_in d_out < 2 V log V: the stored facts drown each other at any N",
+        _ => "the law asks for more than the range searched",
+    }
+}
+
+/// Asymptotic threshold (note, section 2): inverse of the largest of the laws of the constraints
+/// of `quantity`. For random input embeddings; [`Quantity::Recall`] and [`Quantity::EndToEnd`]
+/// need random outputs too.
+#[must_use]
+pub fn asymptotic(s: &Setting, quantity: Quantity, variable: Variable, level: f64) -> Threshold {
+    if bad_level(level) {
+        return Threshold::none(BAD_LEVEL);
+    }
+    if s.trigger_in_values {
+        return Threshold::none(NOT_STATED_TRIGGER);
+    }
+    if !constraints(quantity).all(|r| stated(r, s)) {
+        return Threshold::none(NOT_STATED);
+    }
+    invert(s, quantity, variable, level)
+}
+
+/// As [`asymptotic`], also where the law is not stated: a starting point of searches.
+fn invert(s: &Setting, quantity: Quantity, variable: Variable, level: f64) -> Threshold {
+    let sizes = Sizes::of(s);
+    let worst = |x: f64| strictest(quantity, s, sizes.with(s, variable, x), level, false);
+    if variable == Variable::Samples {
+        let (regime, n) = worst(0.0);
+        return if n.is_finite() {
+            Threshold::at(n.max(1.0), regime.formula())
+        } else {
+            Threshold::none(why_not(regime))
+        };
+    }
+    if quantity == Quantity::Recall && variable == Variable::Len {
+        return Threshold::none("recall does not depend on the length");
+    }
+    if variable == Variable::Dim
+        && s.input == Embedding::Orthonormal
+        && s.output == Embedding::Orthonormal
+    {
+        return Threshold::none(NO_FREE_DIM);
+    }
+    let n = s.samples.as_f64();
+    let (lo, hi) = variable.range();
+    let (lo, hi) = ((lo as f64).ln(), (hi as f64).ln());
+    // Slack, so that an unreachable constraint has a definite sign.
+    let slack = |log_x: f64| {
+        let need = worst(log_x.exp()).1;
+        if need <= n && need.is_finite() {
+            1.0
+        } else {
+            -1.0
+        }
+    };
+    let helps = variable.helps();
+    let (easy, hard) = if helps { (hi, lo) } else { (lo, hi) };
+    if slack(easy) < 0.0 {
+        return Threshold::none(format!(
+            "{} at any value of the variable",
+            match worst(easy.exp()).0 {
+                Regime::Coverage => "too few samples to cover the vocabulary",
+                r if worst(easy.exp()).1.is_infinite() => why_not(r),
+                _ => "too few samples",
+            }
+        ));
+    }
+    if slack(hard) > 0.0 {
+        return Threshold::none("the law is met in the whole range searched");
+    }
+    let root = if helps {
+        gauss::bisect(lo, hi, slack)
+    } else {
+        gauss::bisect(lo, hi, |x| -slack(x))
+    };
+    let beyond = if helps { root - 1e-9 } else { root + 1e-9 };
+    Threshold::at(root.exp(), worst(beyond.exp()).0.formula())
+}
