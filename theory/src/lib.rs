@@ -17,6 +17,7 @@ pub mod one_step;
 pub mod predict;
 mod quadrature;
 pub mod recall;
+pub mod registry;
 pub mod setting;
 pub mod thresholds;
 
