@@ -20,8 +20,9 @@ pub const MAX_DIM: u64 = 1 << 20;
 pub const MAX_LEN: u64 = 1 << 20;
 /// Largest vocabulary searched, `2^24`.
 pub const MAX_VOCAB: u64 = 1 << 24;
-/// Most samples per token at which the end-to-end accuracy is evaluated in a search.
-pub const MAX_PER_CLASS: u64 = 1 << 10;
+/// Most samples per token at which the end-to-end formula is evaluated in a search; beyond, the
+/// product of attention and recall stands in where attention fails less than once in a hundred.
+pub const MAX_PER_CLASS: u64 = 1 << 8;
 
 /// Which accuracy a threshold is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -431,7 +432,7 @@ fn invert(s: &Setting, quantity: Quantity, variable: Variable, level: f64) -> Th
     let (easy, hard) = if helps { (hi, lo) } else { (lo, hi) };
     if slack(easy) < 0.0 {
         return Threshold::none(format!(
-            "{} at any value of the variable",
+            "{} (at any value of the variable)",
             match worst(easy.exp()).0 {
                 Regime::Coverage => "too few samples to cover the vocabulary",
                 r if worst(easy.exp()).1.is_infinite() => why_not(r),
@@ -480,6 +481,8 @@ fn recall_at(s: &Setting) -> f64 {
 
 /// Attention so sure that it changes the end-to-end accuracy by less than a millionth.
 const SURE: f64 = 1.0 - 1e-7;
+/// Attention so sure that, with many samples per token, accuracies multiply.
+const NEARLY_SURE: f64 = 0.99;
 
 /// The accuracy, or `None` beyond [`MAX_PER_CLASS`] where it would take too long.
 fn accuracy_at(s: &Setting, quantity: Quantity) -> Option<f64> {
@@ -487,11 +490,14 @@ fn accuracy_at(s: &Setting, quantity: Quantity) -> Option<f64> {
         Quantity::Attention => Some(attention_accuracy(s)),
         Quantity::Recall => Some(recall_at(s)),
         Quantity::EndToEnd => {
-            if s.attention == crate::setting::Attention::Argmax && attention_accuracy(s) > SURE {
-                return Some(recall_at(s));
-            }
             let dense =
                 matches!(s.samples, Samples::Finite(n) if n / s.vocab as u64 > MAX_PER_CLASS);
+            if s.attention == crate::setting::Attention::Argmax {
+                let hit = attention_accuracy(s);
+                if hit > SURE || (dense && hit > NEARLY_SURE) {
+                    return Some(hit * recall_at(s));
+                }
+            }
             (!dense).then(|| end_to_end_accuracy(s))
         }
     }
@@ -659,6 +665,9 @@ fn search(
         let Some(gm) = g(mid) else {
             return dense();
         };
+        if gm.abs() < 3e-5 {
+            return Threshold::at(mid as f64, formula);
+        }
         let width = lb - la;
         if gm < 0.0 {
             (a, ga) = (mid, gm);

@@ -296,3 +296,20 @@ fn noise_ratio_thresholds_and_their_slopes() {
         .is_infinite()
     );
 }
+
+#[test]
+fn nearly_sure_attention_multiplies_recall() {
+    // The stand-in for many samples per token, where the formula can still be evaluated.
+    for (v, d) in [(256, 56), (512, 80), (128, 36), (256, 128)] {
+        let at = |len| Setting::new(v, d, len, v as u64 * MAX_PER_CLASS);
+        // The longest sequence at which attention is sure enough: the worst case.
+        let mut len = 16;
+        while attention_accuracy(&at(len + 1 + len / 20)) > NEARLY_SURE {
+            len += 1 + len / 20;
+        }
+        let s = at(len);
+        let hit = attention_accuracy(&s);
+        let difference = end_to_end_accuracy(&s) - hit * recall_at(&s);
+        assert!(difference.abs() < 0.003, "{s:?} {hit} {difference}");
+    }
+}
