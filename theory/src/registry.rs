@@ -31,7 +31,8 @@ pub struct Formula {
     pub assumptions: &'static str,
     /// Where it holds or where the leading form applies.
     pub regime: &'static str,
-    /// Name of a test that fails if it is wrong.
+    /// Test of this crate that fails if it is wrong, or `claim:` and the id of the claim by which
+    /// simulation tests it; empty where nothing does yet.
     pub tested_by: &'static str,
     /// Exponents of the leading form, where it is one power.
     pub exponents: Option<Exponents>,
@@ -83,7 +84,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.md#1-signal",
         "trigger outside the values (else + V|delta|^2)",
         "exact mean",
-        "attention::tests",
+        "registry::tests::signal_counts_pairs_of_samples",
         None,
     ),
     f(
@@ -93,7 +94,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.md#3-budget",
         GAUSS,
         "any size",
-        "attention::tests",
+        "registry::tests::noise_exponents_are_those_of_the_budget",
         None,
     ),
     f(
@@ -193,7 +194,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.md#4-signal-variance",
         GAUSS,
         "any size",
-        "attention::tests",
+        "",
         None,
     ),
     f(
@@ -203,7 +204,7 @@ pub static FORMULAS: &[Formula] = &[
         "accuracy.md#2-attention",
         GAUSS,
         "any size",
-        "thresholds::tests::finite_size_thresholds_bracket_the_level",
+        "claim:accuracy-curves",
         None,
     ),
     f(
@@ -223,7 +224,7 @@ pub static FORMULAS: &[Formula] = &[
         "accuracy.md#4-softmax",
         "random-energy form of the partition sum",
         "L >> 1",
-        "predict::tests::accuracies_alone_skip_the_searches",
+        "",
         None,
     ),
     f(
@@ -243,7 +244,7 @@ pub static FORMULAS: &[Formula] = &[
         "accuracy.md#3-end-to-end",
         GAUSS,
         "any size",
-        "predict::tests::record_is_consistent_and_reads_back",
+        "claim:accuracy-curves",
         None,
     ),
     f(
@@ -253,7 +254,7 @@ pub static FORMULAS: &[Formula] = &[
         "accuracy.md#4-softmax",
         "random-energy form of the partition sum; checked at few points",
         "L >> 1",
-        "predict::tests::accuracies_alone_skip_the_searches",
+        "",
         None,
     ),
     f(
@@ -533,7 +534,7 @@ pub static CLAIMS: &[Claim] = &[
     Claim {
         id: "accuracy-curves",
         statement: r"The end-to-end accuracy of three steps follows the formula along curves in $N$, $d$ and $L$: its mean signed error is zero.",
-        formula_ids: &["accuracy.end_to_end"],
+        formula_ids: &["attention.accuracy", "accuracy.end_to_end"],
         assumptions: "argmax attention, random embeddings, iid labels",
         window: "V 128 to 4096, d 16 to 512, L 4 to 512, d <= V",
         kind: ClaimKind::AccuracyBias,
@@ -703,5 +704,40 @@ mod tests {
         // probability 1 - (2/3)^2.
         let n = crate::accuracy::effective_competitors(&Setting::new(3, 2, 3, 1));
         assert!((n - 2.0 * 5.0 / 9.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn signal_counts_pairs_of_samples() {
+        use crate::setting::Labels;
+        // Balanced, two samples per class: half of the ordered pairs within a class are distinct.
+        let mut s = Setting::new(10, 4, 5, 20);
+        s.labels = Labels::Balanced;
+        let t = crate::attention::nominal_signal(&s);
+        assert!((t - 0.8 * 0.9 * 0.5).abs() < 1e-12, "{t}");
+        s.labels = Labels::Iid;
+        let t = crate::attention::nominal_signal(&s);
+        assert!((t - 0.8 * 0.9 * 0.95).abs() < 1e-12, "{t}");
+    }
+
+    #[test]
+    fn named_tests_exist() {
+        let sources = [
+            ("lower_bound", include_str!("lower_bound.rs")),
+            ("one_step", include_str!("one_step.rs")),
+            ("thresholds", include_str!("thresholds/tests.rs")),
+            ("registry", include_str!("registry.rs")),
+        ];
+        for f in FORMULAS.iter().filter(|f| !f.tested_by.is_empty()) {
+            if let Some(id) = f.tested_by.strip_prefix("claim:") {
+                let known = claim(id).expect(f.id);
+                assert!(known.formula_ids.contains(&f.id), "{} {id}", f.id);
+                continue;
+            }
+            let mut parts = f.tested_by.split("::");
+            let module = parts.next().expect("module");
+            let name = format!("fn {}()", parts.nth(1).expect("test"));
+            let (_, text) = sources.iter().find(|s| s.0 == module).expect(module);
+            assert!(text.contains(&name), "{} {}", f.id, f.tested_by);
+        }
     }
 }
