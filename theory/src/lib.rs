@@ -14,9 +14,11 @@ pub mod labels;
 pub mod lower_bound;
 pub mod moments;
 pub mod one_step;
+pub mod predict;
 mod quadrature;
 pub mod recall;
 pub mod registry;
 pub mod setting;
+pub mod thresholds;
 
 pub use setting::{Attention, Embedding, Labels, Samples, Setting, SettingError};

@@ -1,0 +1,413 @@
+//! Everything that the theory says about one setting, as one serialisable record.
+
+use serde::{Deserialize, Serialize};
+
+use crate::accuracy::{attention_accuracy, attention_weight, end_to_end_accuracy};
+use crate::attention::{NOISE_NAMES, budget};
+use crate::lower_bound::{self, AccuracyBound, Target};
+use crate::one_step;
+use crate::recall::recall_accuracy;
+use crate::setting::{Attention, Embedding, Samples, Setting};
+use crate::thresholds::{self, Quantity, Regime, Threshold, Variable};
+
+/// How much is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PredictionScope {
+    /// Accuracies and noise at the setting itself.
+    Accuracies,
+    /// In addition thresholds and lower bounds, which are searches.
+    #[default]
+    Full,
+}
+
+/// The attention of the prediction.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum AttentionKind {
+    /// All weight on the largest score.
+    Argmax,
+    /// Softmax.
+    Strength {
+        /// Mean score advantage `G` of the informative position.
+        strength: f64,
+        /// Mean weight on the informative position.
+        weight: f64,
+    },
+}
+
+/// One noise term of the attention step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NoiseTerm {
+    /// Name, one of [`NOISE_NAMES`].
+    pub name: String,
+    /// Standard deviation over tokens, in units of `S0 = eta/(L^2 V)`.
+    pub relative_sd: f64,
+}
+
+/// Whether the setting lies where simulation has checked the formulas.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VerifiedWindow {
+    /// No reason against it.
+    pub inside: bool,
+    /// What is outside, in words.
+    pub reasons: Vec<String>,
+}
+
+/// What the theory says about a setting.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The setting.
+    pub setting: Setting,
+    /// Level of the thresholds.
+    pub level: f64,
+    /// Attention in step 3 and at test.
+    pub attention: AttentionKind,
+    /// Chance that the largest score of a fresh sequence is the informative one.
+    pub attention_accuracy: f64,
+    /// The same on training sequences: the theory gives them the same law as fresh ones, so this
+    /// is equal to `attention_accuracy`.
+    pub train_attention_accuracy: f64,
+    /// Recall, given that attention is right in training and at test.
+    pub recall_accuracy: f64,
+    /// End-to-end accuracy on fresh sequences.
+    pub accuracy: f64,
+    /// Accuracy of the matched filter on the first gradient.
+    pub one_step_accuracy: f64,
+    /// Mean signal `T`, in units of `S0`.
+    pub signal: f64,
+    /// Standard deviation of the scores over tokens: root of the sum of squares of `noise`.
+    pub spread: f64,
+    /// Noise terms in the order of [`NOISE_NAMES`].
+    pub noise: Vec<NoiseTerm>,
+    /// Largest of them.
+    pub dominant_term: String,
+    /// Constraint that binds.
+    pub regime: Regime,
+    /// Whether simulation has checked the formulas here.
+    pub verified_window: VerifiedWindow,
+    /// Where the accuracies cross the level; only in [`PredictionScope::Full`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
+    /// What readers of the first gradient must pay; only in [`PredictionScope::Full`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lower_bound: Option<LowerBounds>,
+    /// Ids of the formulas used, in [`crate::registry`].
+    pub formulas: Vec<String>,
+}
+
+/// A threshold twice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdPair {
+    /// Root of the finite-size formula.
+    pub finite_size: Threshold,
+    /// Asymptotic law.
+    pub asymptotic: Threshold,
+}
+
+/// Thresholds in one size, by accuracy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ByQuantity {
+    /// Attention accuracy.
+    pub attention: ThresholdPair,
+    /// Recall accuracy.
+    pub recall: ThresholdPair,
+    /// End-to-end accuracy.
+    pub accuracy: ThresholdPair,
+}
+
+/// Thresholds in each size, the others kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// Critical sample size `N*`.
+    pub samples: ByQuantity,
+    /// Critical common dimension `d*`.
+    pub dim: ByQuantity,
+    /// Largest length `L*`.
+    pub len: ByQuantity,
+    /// Capacity `V*`.
+    pub vocab: ByQuantity,
+}
+
+/// Lower bounds for estimators of the first gradient, at expected accuracy `level`. Each states
+/// its assumption; they do not bind training that reads the batch more than once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LowerBounds {
+    /// Samples needed.
+    pub samples: lower_bound::Threshold,
+    /// Common dimension needed at the setting's samples.
+    pub dim: lower_bound::Threshold,
+    /// Largest vocabulary allowed at the setting's samples and dimensions.
+    pub vocab: lower_bound::Threshold,
+    /// Largest expected accuracy at the setting.
+    pub accuracy_upper_bound: AccuracyBound,
+}
+
+/// All thresholds of a setting at accuracy `level`. Takes up to seconds.
+#[must_use]
+pub fn predict_thresholds(s: &Setting, level: f64) -> Thresholds {
+    let pair = |quantity, variable| ThresholdPair {
+        finite_size: thresholds::finite_size(s, quantity, variable, level),
+        asymptotic: thresholds::asymptotic(s, quantity, variable, level),
+    };
+    let by = |variable| ByQuantity {
+        attention: pair(Quantity::Attention, variable),
+        recall: pair(Quantity::Recall, variable),
+        accuracy: pair(Quantity::EndToEnd, variable),
+    };
+    Thresholds {
+        samples: by(Variable::Samples),
+        dim: by(Variable::Dim),
+        len: by(Variable::Len),
+        vocab: by(Variable::Vocab),
+    }
+}
+
+/// All lower bounds of a setting at expected accuracy `level`.
+#[must_use]
+pub fn predict_lower_bounds(s: &Setting, level: f64) -> LowerBounds {
+    let target = Target::ExpectedAccuracy { accuracy: level };
+    LowerBounds {
+        samples: lower_bound::samples_lower_bound(s, target),
+        dim: lower_bound::dimension_lower_bound(s, target),
+        vocab: lower_bound::vocab_upper_bound(s, target),
+        accuracy_upper_bound: lower_bound::accuracy_upper_bound(s, s.samples),
+    }
+}
+
+impl Thresholds {
+    fn formulas(&self) -> impl Iterator<Item = &str> {
+        [&self.samples, &self.dim, &self.len, &self.vocab]
+            .into_iter()
+            .flat_map(|by| [&by.attention, &by.recall, &by.accuracy])
+            .flat_map(|pair| [&pair.finite_size, &pair.asymptotic])
+            .filter_map(|threshold| match threshold {
+                Threshold::At { formula, .. } => Some(formula.as_str()),
+                Threshold::Unreachable { .. } => None,
+            })
+    }
+}
+
+/// Ids of the formulas behind the accuracies.
+fn formulas(s: &Setting) -> Vec<String> {
+    let mut ids = vec![
+        "attention.signal",
+        "attention.budget",
+        "attention.accuracy",
+        "recall.accuracy",
+        match s.attention {
+            Attention::Argmax => "accuracy.end_to_end",
+            Attention::Strength(_) => "accuracy.softmax",
+        },
+        "one_step.accuracy",
+        "thresholds.regime",
+    ];
+    if let Attention::Strength(_) = s.attention {
+        ids.push("attention.weight");
+    }
+    ids.into_iter().map(str::to_owned).collect()
+}
+
+/// The window in which simulation has checked the formulas: `V` 128 to 4096, `d` 16 to 512 and at
+/// most `V`, `L` 4 to 512, `N` 64 to 10^6, and `N >= 4 sqrt(V)` for orthonormal inputs.
+#[must_use]
+pub fn verified_window(s: &Setting) -> VerifiedWindow {
+    let mut reasons = Vec::new();
+    let mut check = |inside: bool, reason: String| {
+        if !inside {
+            reasons.push(reason);
+        }
+    };
+    check(
+        (128..=4096).contains(&s.vocab),
+        format!("vocab = {} is outside 128 to 4096", s.vocab),
+    );
+    for (side, dim, law) in [
+        ("dim_in", s.dim_in, s.input),
+        ("dim_out", s.dim_out, s.output),
+    ] {
+        if law == Embedding::Orthonormal {
+            continue;
+        }
+        check(
+            (16..=512).contains(&dim),
+            format!("{side} = {dim} is outside 16 to 512"),
+        );
+        check(
+            dim <= s.vocab,
+            format!("{side} = {dim} exceeds vocab = {}", s.vocab),
+        );
+    }
+    check(
+        (4..=512).contains(&s.len),
+        format!("len = {} is outside 4 to 512", s.len),
+    );
+    match s.samples {
+        Samples::Finite(n) => {
+            check(
+                (64..=1_000_000).contains(&n),
+                format!("samples = {n} is outside 64 to 1000000"),
+            );
+            let least = 4.0 * (s.vocab as f64).sqrt();
+            check(
+                s.input != Embedding::Orthonormal || n as f64 >= least,
+                format!(
+                    "samples = {n} is below 4 sqrt(vocab) = {least:.0} with orthonormal inputs: \
+                     pair counts are not Gaussian"
+                ),
+            );
+        }
+        Samples::Infinite => check(
+            false,
+            "samples = infinite is outside 64 to 1000000".to_owned(),
+        ),
+    }
+    check(
+        s.attention == Attention::Argmax,
+        "finite attention strength: checked at few points".to_owned(),
+    );
+    VerifiedWindow {
+        inside: reasons.is_empty(),
+        reasons,
+    }
+}
+
+/// The full prediction; thresholds are at accuracy `level`. The setting must be valid.
+#[must_use]
+pub fn predict(s: &Setting, level: f64) -> Prediction {
+    predict_in(s, level, PredictionScope::Full)
+}
+
+/// The prediction in a scope. The setting must be valid; a level outside `(0, 1)` makes every
+/// threshold unreachable and changes nothing else.
+#[must_use]
+pub fn predict_in(s: &Setting, level: f64, scope: PredictionScope) -> Prediction {
+    let full = scope == PredictionScope::Full;
+    let limits = full.then(|| predict_thresholds(s, level));
+    let bounds = full.then(|| predict_lower_bounds(s, level));
+    let mut ids = formulas(s);
+    if let Some(limits) = &limits {
+        for id in limits.formulas() {
+            if !ids.iter().any(|known| known == id) {
+                ids.push(id.to_owned());
+            }
+        }
+        for id in [
+            "lower_bound.samples",
+            "lower_bound.dimension",
+            "lower_bound.vocab",
+            "lower_bound.accuracy",
+        ] {
+            ids.push(id.to_owned());
+        }
+    }
+    let b = budget(s);
+    let hit = attention_accuracy(s);
+    let attention = match s.attention {
+        Attention::Argmax => AttentionKind::Argmax,
+        Attention::Strength(strength) => AttentionKind::Strength {
+            strength,
+            weight: attention_weight(s, strength),
+        },
+    };
+    Prediction {
+        setting: *s,
+        level,
+        attention,
+        attention_accuracy: hit,
+        train_attention_accuracy: hit,
+        recall_accuracy: recall_accuracy(s),
+        accuracy: end_to_end_accuracy(s),
+        one_step_accuracy: one_step::expected_accuracy(s),
+        signal: b.signal,
+        spread: b.spread(),
+        noise: NOISE_NAMES
+            .iter()
+            .zip(b.variance)
+            .map(|(name, variance)| NoiseTerm {
+                name: (*name).to_owned(),
+                relative_sd: variance.sqrt(),
+            })
+            .collect(),
+        dominant_term: NOISE_NAMES[b.dominant()].to_owned(),
+        regime: thresholds::regime(s),
+        verified_window: verified_window(s),
+        thresholds: limits,
+        lower_bound: bounds,
+        formulas: ids,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_is_consistent_and_reads_back() {
+        let s = Setting::new(256, 64, 32, 2048);
+        let p = predict(&s, 0.5);
+        let squares: f64 = p.noise.iter().map(|t| t.relative_sd.powi(2)).sum();
+        assert!((squares.sqrt() / p.spread - 1.0).abs() < 1e-12);
+        let largest = p
+            .noise
+            .iter()
+            .max_by(|a, b| a.relative_sd.total_cmp(&b.relative_sd));
+        assert_eq!(largest.unwrap().name, p.dominant_term);
+        assert!(p.accuracy <= p.attention_accuracy && p.accuracy <= p.recall_accuracy + 1e-6);
+        let limits = p.thresholds.clone().unwrap();
+        let n = limits.samples.accuracy.finite_size.value().unwrap();
+        assert_eq!(n < 2048.0, p.accuracy > 0.5);
+        for id in &p.formulas {
+            assert!(crate::registry::formula(id).is_some(), "{id}");
+        }
+        let text = serde_json::to_string(&p).unwrap();
+        assert!(!text.contains("null"), "{text}");
+        assert_eq!(serde_json::from_str::<Prediction>(&text).unwrap(), p);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["attention"]["kind"], "argmax");
+        assert_eq!(
+            json["thresholds"]["len"]["recall"]["finite_size"]["kind"],
+            "unreachable"
+        );
+        assert_eq!(json["lower_bound"]["samples"]["kind"], "at");
+    }
+
+    #[test]
+    fn accuracies_alone_skip_the_searches() {
+        let mut s = Setting::new(256, 64, 32, 2048);
+        s.attention = Attention::Strength(6.0);
+        let p = predict_in(&s, 0.5, PredictionScope::Accuracies);
+        assert!(p.thresholds.is_none() && p.lower_bound.is_none());
+        let AttentionKind::Strength { strength, weight } = p.attention else {
+            panic!("{:?}", p.attention);
+        };
+        assert!(strength == 6.0 && weight > 0.5 && weight < 1.0);
+        assert!(!p.verified_window.inside);
+    }
+
+    #[test]
+    fn no_record_holds_a_null() {
+        let orthonormal = Setting::new(128, 32, 16, 500)
+            .with_embeddings(Embedding::Orthonormal, Embedding::Orthonormal);
+        let mut balanced = Setting::new(128, 32, 16, 64);
+        balanced.labels = crate::setting::Labels::Balanced;
+        let infinite = Setting {
+            samples: Samples::Infinite,
+            ..Setting::new(128, 32, 16, 1)
+        };
+        for s in [orthonormal, balanced, infinite, Setting::new(2, 1, 2, 1)] {
+            let text = serde_json::to_string(&predict(&s, 0.5)).unwrap();
+            assert!(!text.contains("null"), "{text}");
+        }
+    }
+
+    #[test]
+    fn window_names_each_limit() {
+        assert!(verified_window(&Setting::new(1024, 128, 64, 16384)).inside);
+        let outside = verified_window(&Setting::new(64, 600, 2, 10));
+        assert_eq!(outside.reasons.len(), 7, "{:?}", outside.reasons);
+        let sparse = Setting::new(1024, 64, 64, 100)
+            .with_embeddings(Embedding::Orthonormal, Embedding::Gaussian);
+        assert_eq!(verified_window(&sparse).reasons.len(), 1);
+    }
+}

@@ -1,0 +1,743 @@
+//! Every formula and every claim by a stable id: what it says, where it is derived, what it
+//! assumes and which test could refute it.
+
+use serde::Serialize;
+
+/// Exponents of a power law.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Exponents {
+    /// Of `V`.
+    pub vocab: f64,
+    /// Of `N`.
+    pub samples: f64,
+    /// Of `d`, both dimensions together.
+    pub dim: f64,
+    /// Of `L`.
+    pub len: f64,
+}
+
+/// A formula of this crate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Formula {
+    /// Stable id.
+    pub id: &'static str,
+    /// What it gives.
+    pub title: &'static str,
+    /// The formula; for a noise term its leading order, as a standard deviation over `S0`.
+    pub latex: &'static str,
+    /// Note that derives it, `file.md#anchor`.
+    pub note: &'static str,
+    /// What it rests on.
+    pub assumptions: &'static str,
+    /// Where it holds or where the leading form applies.
+    pub regime: &'static str,
+    /// Test of this crate that fails if it is wrong, or `claim:` and the id of the claim by which
+    /// simulation tests it; empty where nothing does yet.
+    pub tested_by: &'static str,
+    /// Exponents of the leading form, where it is one power.
+    pub exponents: Option<Exponents>,
+}
+
+const RANDOM: &str = "random embeddings (Gaussian or sphere), iid labels, d_in = d_out = d";
+const GAUSS: &str = "sums of many weakly dependent terms are Gaussian";
+
+#[allow(clippy::too_many_arguments)]
+const fn f(
+    id: &'static str,
+    title: &'static str,
+    latex: &'static str,
+    note: &'static str,
+    assumptions: &'static str,
+    regime: &'static str,
+    tested_by: &'static str,
+    exponents: Option<Exponents>,
+) -> Formula {
+    Formula {
+        id,
+        title,
+        latex,
+        note,
+        assumptions,
+        regime,
+        tested_by,
+        exponents,
+    }
+}
+
+const fn e(vocab: f64, samples: f64, dim: f64, len: f64) -> Option<Exponents> {
+    Some(Exponents {
+        vocab,
+        samples,
+        dim,
+        len,
+    })
+}
+
+const EXPONENT_TEST: &str = "registry::tests::noise_exponents_are_those_of_the_budget";
+
+/// All formulas.
+pub static FORMULAS: &[Formula] = &[
+    f(
+        "attention.signal",
+        "Mean attention signal",
+        r"T = (1-1/L)\,(1-1/V)\,\mathbb E\,V\sum_j n_j(n_j-1)/N^2",
+        "attention.md#1-signal",
+        "trigger outside the values (else + V|delta|^2)",
+        "exact mean",
+        "registry::tests::signal_counts_pairs_of_samples",
+        None,
+    ),
+    f(
+        "attention.budget",
+        "Noise budget of the attention step",
+        r"\mathrm{Var}_v\,w^\top z_{in}(v) = \sum_{i=1}^{9} \sigma_i^2",
+        "attention.md#3-budget",
+        GAUSS,
+        "any size",
+        "registry::tests::noise_exponents_are_those_of_the_budget",
+        None,
+    ),
+    f(
+        "attention.mean_bias",
+        "Label imbalance times mean embedding",
+        r"\sigma = \frac{L^2\sqrt V}{N d^{3/2}}",
+        "attention.md#3-budget",
+        RANDOM,
+        "1 << d << V, L >> 1",
+        EXPONENT_TEST,
+        e(0.5, -1.0, -1.5, 2.0),
+    ),
+    f(
+        "attention.mean_bias_flow",
+        "Mean embedding read by sequence noise",
+        r"\sigma = \frac{L^{3/2}\sqrt V}{N d^{3/2}}",
+        "attention.md#3-budget",
+        RANDOM,
+        "1 << d << V, d << N << L V",
+        EXPONENT_TEST,
+        e(0.5, -1.0, -1.5, 1.5),
+    ),
+    f(
+        "attention.cross",
+        "Label imbalance times sequence noise",
+        r"\sigma = \frac{L^{3/2}V}{N d^2}",
+        "attention.md#3-budget",
+        RANDOM,
+        "1 << d << V, N >> d",
+        EXPONENT_TEST,
+        e(1.0, -1.0, -2.0, 1.5),
+    ),
+    f(
+        "attention.gradient_noise",
+        "Sequence noise in both steps",
+        r"\sigma = \frac{L V}{N d^{3/2}}",
+        "attention.md#3-budget",
+        RANDOM,
+        "1 << d << V, N >> d",
+        EXPONENT_TEST,
+        e(1.0, -1.0, -1.5, 1.0),
+    ),
+    f(
+        "attention.signal_noise",
+        "Signal times sequence noise",
+        r"\sigma = \sqrt{\frac{2LV}{N d^3}}",
+        "attention.md#3-budget",
+        RANDOM,
+        "1 << d << V << N, L >> 1",
+        EXPONENT_TEST,
+        e(0.5, -0.5, -1.5, 0.5),
+    ),
+    f(
+        "attention.signal_bias",
+        "Signal times label imbalance",
+        r"\sigma = \frac{L\sqrt V}{\sqrt N d^2}",
+        "attention.md#3-budget",
+        RANDOM,
+        "1 << d << V << N",
+        EXPONENT_TEST,
+        e(0.5, -0.5, -2.0, 1.0),
+    ),
+    f(
+        "attention.population",
+        "Residue of the population gradient",
+        r"\sigma = d^{-3/2}",
+        "attention.md#3-budget",
+        RANDOM,
+        "1 << d << V/4",
+        EXPONENT_TEST,
+        e(0.0, 0.0, -1.5, 0.0),
+    ),
+    f(
+        "attention.label_count",
+        "Counts of the token's own label",
+        r"\sigma = \frac{2}{\sqrt{N d}}",
+        "attention.md#3-budget",
+        RANDOM,
+        "sqrt(V) << d << V << N",
+        EXPONENT_TEST,
+        e(0.0, -0.5, -0.5, 0.0),
+    ),
+    f(
+        "attention.trigger",
+        "Tokens that resemble the trigger",
+        r"\sigma = T/\sqrt d",
+        "attention.md#3-budget",
+        "random inputs, trigger outside the values",
+        "N >> V^{1/2}, L >> 1",
+        EXPONENT_TEST,
+        e(0.0, 0.0, -0.5, 0.0),
+    ),
+    f(
+        "attention.signal_variance",
+        "Variance of the signal between trials",
+        r"\mathrm{Var}\,T",
+        "attention.md#4-signal-variance",
+        GAUSS,
+        "any size",
+        "",
+        None,
+    ),
+    f(
+        "attention.accuracy",
+        "Accuracy of argmax attention",
+        r"P = \mathbb E\,\Phi(r + g)^{L_{\mathrm{eff}}}",
+        "accuracy.md#2-attention",
+        GAUSS,
+        "any size",
+        "claim:accuracy-curves",
+        None,
+    ),
+    f(
+        "attention.competitors",
+        "Distinct competitors",
+        r"L_{\mathrm{eff}} = (V-1)\,(1-(1-1/V)^{L-1})",
+        "accuracy.md#1-competitors",
+        "uniform fillers",
+        "exact mean",
+        "registry::tests::competitors_are_the_distinct_fillers",
+        None,
+    ),
+    f(
+        "attention.weight",
+        "Mean softmax weight at strength G",
+        r"\mathbb E\,\alpha(G)",
+        "accuracy.md#4-softmax",
+        "random-energy form of the partition sum",
+        "L >> 1",
+        "",
+        None,
+    ),
+    f(
+        "recall.accuracy",
+        "Recall accuracy with saturated attention",
+        r"P = \sum_k \mathrm{Poi}(k)\,\mathbb E\,\Phi\bigl((\kappa z_i^2 z_o^2 + \mathrm{own}\,g)/\mathrm{cmp}\bigr)^{V-1}",
+        "recall.md#2-recall",
+        GAUSS,
+        "any size",
+        "thresholds::tests::recall_threshold_of_the_derivation",
+        None,
+    ),
+    f(
+        "accuracy.end_to_end",
+        "End-to-end accuracy, argmax attention",
+        r"P = \mathbb E\,A(g)\,P_{\mathrm{rec}}(A(g))",
+        "accuracy.md#3-end-to-end",
+        GAUSS,
+        "any size",
+        "claim:accuracy-curves",
+        None,
+    ),
+    f(
+        "accuracy.softmax",
+        "End-to-end accuracy at finite strength",
+        r"P = \max(A, \bar\alpha A)\,P_{\mathrm{rec}}",
+        "accuracy.md#4-softmax",
+        "random-energy form of the partition sum; checked at few points",
+        "L >> 1",
+        "",
+        None,
+    ),
+    f(
+        "thresholds.coverage",
+        "Samples that cover the vocabulary",
+        r"N^* = V\log\tfrac1{1-p}\ (\text{balanced: } pV)",
+        "thresholds.md#2-asymptotic-laws",
+        "iid or balanced labels",
+        "V >> 1",
+        "thresholds::tests::asymptotic_thresholds_invert_the_closed_forms",
+        e(1.0, 0.0, 0.0, 0.0),
+    ),
+    f(
+        "thresholds.memory",
+        "Memory of the value matrix",
+        r"d^2 = 2V\log V\,(1+V/N)",
+        "thresholds.md#2-asymptotic-laws",
+        "random embeddings on both sides",
+        "V >> d >> log V",
+        "thresholds::tests::asymptotic_thresholds_invert_the_closed_forms",
+        None,
+    ),
+    f(
+        "thresholds.gradient_noise",
+        "Samples against gradient noise",
+        r"N^* = \sqrt{2\log L}\,\frac{LV}{d_{in}d_{out}^{1/2}}\ \Bigl(\text{orthonormal outputs: } \sqrt{1+d\nu}\,\frac{L\sqrt V}{d}\Bigr)",
+        "thresholds.md#2-asymptotic-laws",
+        "random inputs; nu = 2/d for Gaussian rows, 0 on the sphere",
+        "L << sqrt(V), L << d; balanced labels at any L",
+        "thresholds::tests::attention_laws_are_the_leading_noise_at_large_sizes",
+        None,
+    ),
+    f(
+        "thresholds.mean_bias",
+        "Samples against mean bias",
+        r"N^* = \sqrt{2\log L}\,\frac{L^2\sqrt V}{d_{in}^{3/2}}",
+        "thresholds.md#2-asymptotic-laws",
+        "random inputs, iid labels",
+        "L >> sqrt(V), L >> V/d",
+        "thresholds::tests::attention_laws_are_the_leading_noise_at_large_sizes",
+        None,
+    ),
+    f(
+        "thresholds.cross",
+        "Samples against the cross term",
+        r"N^* = \sqrt{2\log L}\,\frac{L^{3/2}V}{d_{in}^{3/2}d_{out}^{1/2}}",
+        "thresholds.md#2-asymptotic-laws",
+        "random inputs, iid labels",
+        "d << L << V/d",
+        "thresholds::tests::attention_laws_are_the_leading_noise_at_large_sizes",
+        None,
+    ),
+    f(
+        "thresholds.trigger",
+        "Dimension against tokens like the trigger",
+        r"d > 2\log L",
+        "thresholds.md#2-asymptotic-laws",
+        "random inputs",
+        "L >> 1",
+        "thresholds::tests::laws_say_where_they_are_not_stated",
+        None,
+    ),
+    f(
+        "thresholds.regime",
+        "Constraint that binds",
+        r"\arg\max_c N^*_c",
+        "thresholds.md#2-asymptotic-laws",
+        "leading-order laws",
+        "boundaries are crossovers",
+        "thresholds::tests::regimes_are_found_on_their_grounds",
+        None,
+    ),
+    f(
+        "thresholds.noise_ratio",
+        "Samples at a noise ratio",
+        r"\sqrt{\sigma^2_{\mathrm{int}}(N)}\,/\,T(N) = c",
+        "thresholds.md#3-noise-ratio",
+        "trigger crosstalk left out",
+        "any size",
+        "thresholds::tests::noise_ratio_thresholds_and_their_slopes",
+        None,
+    ),
+    f(
+        "lower_bound.samples",
+        "Samples that any reader of the first gradient needs",
+        r"N \ge \max(N_{\mathrm{cov}}, N_{\mathrm{ch}})",
+        "lower_bound.md#5-combined-forms",
+        "coverage rigorous, channel under the Gaussian surrogate",
+        "any size",
+        "lower_bound::tests::sample_bound_and_accuracy_bound_are_inverse",
+        None,
+    ),
+    f(
+        "lower_bound.dimension",
+        "Dimension that any reader of the first gradient needs",
+        r"d_{in}d_{out} \ge 2R/\log(1+s)",
+        "lower_bound.md#5-combined-forms",
+        "Gaussian surrogate",
+        "any size",
+        "lower_bound::tests::dimension_and_vocabulary_bounds_invert_the_channel",
+        None,
+    ),
+    f(
+        "lower_bound.vocab",
+        "Vocabulary that the bounds allow",
+        r"\max\{V : R(V) \le I(V)\}",
+        "lower_bound.md#5-combined-forms",
+        "Gaussian surrogate",
+        "any size",
+        "lower_bound::tests::dimension_and_vocabulary_bounds_invert_the_channel",
+        None,
+    ),
+    f(
+        "lower_bound.accuracy",
+        "Accuracy bound for readers of the first gradient",
+        r"\overline{\mathrm{acc}} = \min(R^{-1}(I(N)), \mathrm{cov}(N))",
+        "lower_bound.md#5-combined-forms",
+        "coverage rigorous, channel under the Gaussian surrogate",
+        "any size",
+        "lower_bound::tests::sample_bound_and_accuracy_bound_are_inverse",
+        None,
+    ),
+    f(
+        "lower_bound.need",
+        "Information that a target accuracy needs",
+        r"R = \sup_x[aV\log(1+x) - \log\textstyle\sum_{k\le V} x^k/k!]",
+        "lower_bound.md#1-what-a-target-costs-in-information",
+        "rigorous",
+        "any size",
+        "lower_bound::tests::accuracy_need_is_the_legendre_transform",
+        None,
+    ),
+    f(
+        "lower_bound.channel",
+        "Information in the first gradient",
+        r"I \le \tfrac12 r_{in}r_{out}\log(1+s)",
+        "lower_bound.md#2-the-first-gradient-as-a-channel",
+        "Gaussian surrogate",
+        "any size",
+        "lower_bound::tests::balanced_channel_is_the_log_det",
+        None,
+    ),
+    f(
+        "lower_bound.coverage",
+        "Accuracy that coverage allows",
+        r"\mathrm{cov}(N)",
+        "lower_bound.md#4-coverage-binds-every-procedure-r",
+        "rigorous",
+        "any size",
+        "lower_bound::tests::coverage_is_the_enumerated_expectation",
+        None,
+    ),
+    f(
+        "one_step.accuracy",
+        "Accuracy of the matched filter on the first gradient",
+        r"\mathrm{acc} = \mathbb E\,[P(B_{vj'}<b)]^{V-1}",
+        "one_step.md#3-the-projection-and-the-maximum",
+        GAUSS,
+        "any size",
+        "one_step::tests::prototype_measurements_are_met",
+        None,
+    ),
+    f(
+        "one_step.samples",
+        "Samples of the matched filter, leading law",
+        r"N\,d_{in}d_{out} = 2LV^2\log V",
+        "one_step.md#budget-and-leading-law",
+        "batch noise leads",
+        "log V << d, d^2 << 2LV, d^2 >> 2V log V; iid labels: L << V",
+        "one_step::tests::leading_law_is_approached",
+        e(2.0, 0.0, -2.0, 1.0),
+    ),
+];
+
+/// The formula of an id.
+#[must_use]
+pub fn formula(id: &str) -> Option<&'static Formula> {
+    FORMULAS.iter().find(|f| f.id == id)
+}
+
+/// What a claim is tested by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClaimKind {
+    /// Measured exponents equal those of the finite-size formula at the same points.
+    ExponentFiniteSize,
+    /// Measured exponents equal those of the asymptotic law.
+    ExponentAsymptotic,
+    /// The mean ratio of measured and predicted values is one.
+    FormulaMean,
+    /// The mean signed error of an accuracy is zero.
+    AccuracyBias,
+    /// No measured value exceeds a bound.
+    BoundNotViolated,
+    /// Two variants differ as stated.
+    Contrast,
+}
+
+/// A claim that experiments test.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Claim {
+    /// Stable id.
+    pub id: &'static str,
+    /// In words, with LaTeX.
+    pub statement: &'static str,
+    /// Ids of the formulas it rests on.
+    pub formula_ids: &'static [&'static str],
+    /// What it assumes.
+    pub assumptions: &'static str,
+    /// The sizes it is about.
+    pub window: &'static str,
+    /// What it is tested by.
+    pub kind: ClaimKind,
+    /// Note, `file.md#anchor`.
+    pub note: &'static str,
+}
+
+/// All claims.
+pub static CLAIMS: &[Claim] = &[
+    Claim {
+        id: "attention-samples-balanced",
+        statement: r"With balanced labels the samples at which the noise of the attention scores falls to a fixed fraction of the population signal scale as $N^* \sim L V / d^{3/2}$: exponents $(d, L, V) = (-3/2, 1, 1)$.",
+        formula_ids: &[
+            "thresholds.noise_ratio",
+            "thresholds.gradient_noise",
+            "attention.gradient_noise",
+        ],
+        assumptions: "balanced labels, random embeddings, argmax attention; noise relative to the population signal 1 - 1/L, without trigger crosstalk: not a threshold of trained accuracy",
+        window: "d << V, N* >= 2V, L >> 1",
+        kind: ClaimKind::ExponentAsymptotic,
+        note: "thresholds.md#3-noise-ratio",
+    },
+    Claim {
+        id: "attention-samples-orthonormal-output",
+        statement: r"With orthonormal output embeddings and iid labels the samples at a fixed ratio of attention noise to signal scale as $N^* \sim L^2 V^{1/2} / d^{3/2}$.",
+        formula_ids: &[
+            "thresholds.noise_ratio",
+            "thresholds.mean_bias",
+            "attention.mean_bias",
+        ],
+        assumptions: "random inputs, orthonormal outputs, iid labels; trigger crosstalk left out",
+        window: "d << V, L >> sqrt(d)",
+        kind: ClaimKind::ExponentAsymptotic,
+        note: "thresholds.md#3-noise-ratio",
+    },
+    Claim {
+        id: "attention-samples-natural",
+        statement: r"With random embeddings on both sides and iid labels the samples at a fixed ratio of attention noise to signal are those of the finite-size formula, in the gradient-noise regime and in the mean-bias regime; the asymptotic exponents are not reached at these sizes.",
+        formula_ids: &["thresholds.noise_ratio", "attention.budget"],
+        assumptions: "random embeddings, iid labels; trigger crosstalk left out",
+        window: "V 128 to 4096, d 16 to 512, L 4 to 512, d <= V",
+        kind: ClaimKind::ExponentFiniteSize,
+        note: "thresholds.md#3-noise-ratio",
+    },
+    Claim {
+        id: "recall-dimension",
+        statement: r"The dimension at which half of the facts are recalled is that of the finite-size formula; to leading order $d^2 = 2 V \log V\,(1 + V/N)$.",
+        formula_ids: &["recall.accuracy", "thresholds.memory"],
+        assumptions: "attention saturated on the informative token, random embeddings, iid labels",
+        window: "V 128 to 4096, N >= V",
+        kind: ClaimKind::FormulaMean,
+        note: "thresholds.md#2-asymptotic-laws",
+    },
+    Claim {
+        id: "recall-samples",
+        statement: r"The samples at which half of the facts are recalled are those of the finite-size formula; to leading order $N^* = \max\bigl(V\log\frac{1}{1-p},\ V/(d^2/(2V\log V) - 1)\bigr)$.",
+        formula_ids: &[
+            "recall.accuracy",
+            "thresholds.coverage",
+            "thresholds.memory",
+        ],
+        assumptions: "attention saturated on the informative token, random embeddings, iid labels",
+        window: "V 128 to 4096, d^2 > 2 V log V",
+        kind: ClaimKind::FormulaMean,
+        note: "thresholds.md#2-asymptotic-laws",
+    },
+    Claim {
+        id: "accuracy-curves",
+        statement: r"The end-to-end accuracy of three steps follows the formula along curves in $N$, $d$ and $L$: its mean signed error is zero.",
+        formula_ids: &["attention.accuracy", "accuracy.end_to_end"],
+        assumptions: "argmax attention, random embeddings, iid labels",
+        window: "V 128 to 4096, d 16 to 512, L 4 to 512, d <= V",
+        kind: ClaimKind::AccuracyBias,
+        note: "accuracy.md#3-end-to-end",
+    },
+    Claim {
+        id: "phase-diagram",
+        statement: r"The end-to-end accuracy over the plane $(N, d)$ is that of the formula, and its level line at one half is the predicted threshold.",
+        formula_ids: &[
+            "accuracy.end_to_end",
+            "thresholds.coverage",
+            "thresholds.memory",
+            "thresholds.mean_bias",
+        ],
+        assumptions: "argmax attention, random embeddings, iid labels",
+        window: "V 128 to 4096, d 16 to 512, L 4 to 512, d <= V",
+        kind: ClaimKind::AccuracyBias,
+        note: "thresholds.md#1-finite-size",
+    },
+    Claim {
+        id: "first-gradient-bound",
+        statement: r"No decoder of the first gradient exceeds the accuracy bound.",
+        formula_ids: &[
+            "lower_bound.accuracy",
+            "lower_bound.channel",
+            "lower_bound.coverage",
+        ],
+        assumptions: "the decoder sees the first gradient and the embeddings only; the channel bound holds under the Gaussian surrogate",
+        window: "V 128 to 4096",
+        kind: ClaimKind::BoundNotViolated,
+        note: "lower_bound.md#5-combined-forms",
+    },
+    Claim {
+        id: "one-step-formula",
+        statement: r"The accuracy of the matched filter on the first gradient follows its formula: its mean signed error is zero.",
+        formula_ids: &["one_step.accuracy"],
+        assumptions: "oracle query z_in(v) to the first gradient",
+        window: "V 128 to 4096, d 16 to 512, L 4 to 512, d <= V",
+        kind: ClaimKind::AccuracyBias,
+        note: "one_step.md#3-the-projection-and-the-maximum",
+    },
+    Claim {
+        id: "contrast-orthonormal",
+        statement: r"Orthonormal embeddings remove the noise terms that carry $1/d$: at the sizes at which random embeddings fail to attend or recall, orthonormal ones succeed.",
+        formula_ids: &["attention.budget", "recall.accuracy", "accuracy.end_to_end"],
+        assumptions: "same V, L, N; orthonormal tables have dimension V",
+        window: "N >= 4 sqrt(V), V 128 to 4096",
+        kind: ClaimKind::Contrast,
+        note: "thresholds.md#2-asymptotic-laws",
+    },
+    Claim {
+        id: "contrast-population",
+        statement: r"With the population gradient only the crosstalk of the trigger and a residue of relative size $d^{-3/2}$ remain: the attention loses its dependence on $L$ beyond $\sqrt{2\log L}$.",
+        formula_ids: &[
+            "attention.population",
+            "attention.trigger",
+            "attention.accuracy",
+        ],
+        assumptions: "random embeddings, argmax attention",
+        window: "V 128 to 4096, d 16 to 512, d <= V",
+        kind: ClaimKind::Contrast,
+        note: "thresholds.md#2-asymptotic-laws",
+    },
+];
+
+/// The claim of an id.
+#[must_use]
+pub fn claim(id: &str) -> Option<&'static Claim> {
+    CLAIMS.iter().find(|c| c.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attention::{NOISE_NAMES, budget};
+    use crate::setting::Setting;
+    use crate::thresholds::{Quantity, Regime, Variable, accuracy_formula};
+
+    #[test]
+    fn ids_are_unique_and_references_resolve() {
+        let mut ids: Vec<_> = FORMULAS.iter().map(|f| f.id).collect();
+        ids.extend(CLAIMS.iter().map(|c| c.id));
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+        for claim in CLAIMS {
+            for id in claim.formula_ids {
+                assert!(formula(id).is_some(), "{} {id}", claim.id);
+            }
+        }
+        for name in NOISE_NAMES {
+            let f = formula(&format!("attention.{name}")).expect(name);
+            assert!(f.exponents.is_some(), "{name}");
+        }
+        for regime in Regime::ALL {
+            assert!(formula(regime.formula()).is_some());
+        }
+        for quantity in Quantity::ALL {
+            assert!(formula(accuracy_formula(quantity)).is_some());
+        }
+        assert!(formula("no.such").is_none() && claim("recall-dimension").is_some());
+    }
+
+    #[test]
+    fn notes_of_this_crate_have_the_anchors() {
+        for (file, text) in [
+            ("lower_bound.md", include_str!("lower_bound.md")),
+            ("one_step.md", include_str!("one_step.md")),
+            ("thresholds.md", include_str!("thresholds.md")),
+        ] {
+            let anchors: Vec<String> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("##"))
+                .map(|line| {
+                    line.trim_start_matches('#')
+                        .trim()
+                        .to_lowercase()
+                        .chars()
+                        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+                        .map(|c| if c == ' ' { '-' } else { c })
+                        .collect()
+                })
+                .collect();
+            let notes = FORMULAS.iter().map(|f| f.note);
+            for note in notes.chain(CLAIMS.iter().map(|c| c.note)) {
+                if let Some(anchor) = note.strip_prefix(&format!("{file}#")) {
+                    assert!(anchors.iter().any(|a| a == anchor), "{note} {anchors:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn noise_exponents_are_those_of_the_budget() {
+        // Sizes deep in the regime that each entry states.
+        for (i, name) in NOISE_NAMES.iter().enumerate() {
+            let s = match *name {
+                "mean_bias_flow" => Setting::new(1 << 20, 1 << 11, 1 << 19, 1 << 30),
+                "label_count" => Setting::new(1 << 22, 1 << 16, 1 << 12, 1 << 36),
+                _ => Setting::new(1 << 22, 1 << 11, 1 << 15, 1 << 36),
+            };
+            let sizes = [s.vocab as u64, 0, s.dim_in as u64, s.len as u64];
+            let n = s.samples.as_f64() as u64;
+            let stated = formula(&format!("attention.{name}"))
+                .and_then(|f| f.exponents)
+                .expect("stated");
+            for (variable, x, exponent) in [
+                (Variable::Vocab, sizes[0], stated.vocab),
+                (Variable::Samples, n, stated.samples),
+                (Variable::Dim, sizes[2], stated.dim),
+                (Variable::Len, sizes[3], stated.len),
+            ] {
+                let sd = |x: u64| budget(&variable.set(&s, x)).variance[i].sqrt();
+                let slope = (sd(2 * x) / sd(x / 2)).ln() / 4f64.ln();
+                assert!(
+                    (slope - exponent).abs() < 0.05,
+                    "{name} {variable:?} {slope} {exponent}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn competitors_are_the_distinct_fillers() {
+        // V = 3, L = 3: two fillers among three tokens; the two wrong tokens each appear with
+        // probability 1 - (2/3)^2.
+        let n = crate::accuracy::effective_competitors(&Setting::new(3, 2, 3, 1));
+        assert!((n - 2.0 * 5.0 / 9.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn signal_counts_pairs_of_samples() {
+        use crate::setting::Labels;
+        // Balanced, two samples per class: half of the ordered pairs within a class are distinct.
+        let mut s = Setting::new(10, 4, 5, 20);
+        s.labels = Labels::Balanced;
+        let t = crate::attention::nominal_signal(&s);
+        assert!((t - 0.8 * 0.9 * 0.5).abs() < 1e-12, "{t}");
+        s.labels = Labels::Iid;
+        let t = crate::attention::nominal_signal(&s);
+        assert!((t - 0.8 * 0.9 * 0.95).abs() < 1e-12, "{t}");
+    }
+
+    #[test]
+    fn named_tests_exist() {
+        let sources = [
+            ("lower_bound", include_str!("lower_bound.rs")),
+            ("one_step", include_str!("one_step.rs")),
+            ("thresholds", include_str!("thresholds/tests.rs")),
+            ("registry", include_str!("registry.rs")),
+        ];
+        for f in FORMULAS.iter().filter(|f| !f.tested_by.is_empty()) {
+            if let Some(id) = f.tested_by.strip_prefix("claim:") {
+                let known = claim(id).expect(f.id);
+                assert!(known.formula_ids.contains(&f.id), "{} {id}", f.id);
+                continue;
+            }
+            let mut parts = f.tested_by.split("::");
+            let module = parts.next().expect("module");
+            let name = format!("fn {}()", parts.nth(1).expect("test"));
+            let (_, text) = sources.iter().find(|s| s.0 == module).expect(module);
+            assert!(text.contains(&name), "{} {}", f.id, f.tested_by);
+        }
+    }
+}
