@@ -436,9 +436,11 @@ impl Experiment {
                 experiment.id
             )));
         }
-        let claims = recall_theory::registry::claims();
-        if !claims.iter().any(|c| c.id == experiment.claim) {
-            let ids: Vec<&str> = claims.iter().map(|c| c.id).collect();
+        if recall_theory::registry::claim(&experiment.claim).is_none() {
+            let ids: Vec<&str> = recall_theory::registry::CLAIMS
+                .iter()
+                .map(|c| c.id)
+                .collect();
             return Err(fail(format!(
                 "claim = \"{}\" is not in the registry; known claims: {}",
                 experiment.claim,

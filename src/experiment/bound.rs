@@ -55,7 +55,7 @@ pub(super) fn analyse(
         closest
     ));
     findings.claims.push(Claim {
-        id: experiment.claim.clone(),
+        id: experiment.id.clone(),
         evidence: Evidence::Bound(BoundEvidence {
             tests,
             points: PointCount {

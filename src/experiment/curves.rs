@@ -68,7 +68,7 @@ fn judge(
         ));
     }
     findings.claims.push(Claim {
-        id: experiment.claim.clone(),
+        id: experiment.id.clone(),
         evidence: Evidence::Formula(FormulaEvidence {
             mean,
             sd,
@@ -159,7 +159,14 @@ fn formula_line(cells: &[&Cell], axis: SweepAxis, quantity: Quantity) -> Vec<(f6
     if lo == hi {
         return vec![(lo, first.predicted)];
     }
-    const STEPS: usize = 24;
+    if quantity == Quantity::OneStep {
+        // One prediction takes a large part of a second: through the cells only.
+        return finite
+            .iter()
+            .map(|c| (axis.of(&c.setting), c.predicted))
+            .collect();
+    }
+    const STEPS: usize = 16;
     (0..=STEPS)
         .map(|i| {
             let x = (lo.ln() + (hi / lo).ln() * i as f64 / STEPS as f64).exp();
@@ -348,7 +355,7 @@ pub(super) fn analyse_phase(
             .map(|&d| samples.iter().map(|&n| value(d, n)).collect())
             .collect();
         let boundary = |quantity: Quantity| -> Vec<(f64, f64)> {
-            const STEPS: usize = 28;
+            const STEPS: usize = 20;
             let (lo, hi) = (dims[0] as f64, dims[dims.len() - 1] as f64);
             (0..=STEPS)
                 .filter_map(|i| {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use recall_theory::{Samples, Setting, accuracy, attention, one_step, recall};
+use recall_theory::{Samples, Setting, accuracy, attention, one_step, recall, thresholds};
 
 use crate::descent::early::Count;
 use crate::job::Record;
@@ -50,15 +50,6 @@ pub(super) fn at(s: &Setting, axis: SearchAxis, value: u64) -> Setting {
     s
 }
 
-/// How far a setting is past its threshold: negative below, positive above, for quantities that
-/// improve along the axis.
-fn progress(s: &Setting, criterion: Criterion) -> f64 {
-    match criterion {
-        Criterion::NoiseRatio { level } => level.ln() - log_noise_ratio(s),
-        Criterion::Accuracy { quantity, level } => accuracy_of(quantity, s) - level,
-    }
-}
-
 /// Log of the query noise without trigger crosstalk over the population signal `1 - 1/L`.
 pub(super) fn log_noise_ratio(s: &Setting) -> f64 {
     let b = attention::budget(s);
@@ -92,21 +83,49 @@ pub(super) fn critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> O
 
 fn find_critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<f64> {
     let (lo, hi) = search_range(s, axis);
-    let f = |value: u64| progress(&at(s, axis, value), criterion);
-    let (mut lo, mut hi) = (lo, hi);
+    let critical = match criterion {
+        Criterion::NoiseRatio { level } => return noise_critical(s, axis, level),
+        Criterion::Accuracy {
+            quantity: Quantity::OneStep,
+            level,
+        } => match axis {
+            SearchAxis::Dim => return None,
+            SearchAxis::Samples => match one_step::samples_for_accuracy(s, level) {
+                one_step::OneStepThreshold::At { samples } => samples,
+                _ => return None,
+            },
+        },
+        Criterion::Accuracy { quantity, level } => {
+            let quantity = match quantity {
+                Quantity::Attention => thresholds::Quantity::Attention,
+                Quantity::Recall => thresholds::Quantity::Recall,
+                Quantity::Accuracy | Quantity::OneStep => thresholds::Quantity::EndToEnd,
+            };
+            let variable = match axis {
+                SearchAxis::Samples => thresholds::Variable::Samples,
+                SearchAxis::Dim => thresholds::Variable::Dim,
+            };
+            thresholds::finite_size(s, quantity, variable, level).value()?
+        }
+    };
+    ((lo as f64)..=(hi as f64))
+        .contains(&critical)
+        .then(|| critical.ln())
+}
+
+/// Bisection in the logarithm, then in the integers, then between two of them.
+fn noise_critical(s: &Setting, axis: SearchAxis, level: f64) -> Option<f64> {
+    let (mut lo, mut hi) = search_range(s, axis);
+    let f = |value: u64| level.ln() - log_noise_ratio(&at(s, axis, value));
     if f(hi) < 0.0 || f(lo) >= 0.0 {
         return None;
     }
-    while hi - lo > 1 {
-        // Bisection in the logarithm, then in the integers.
+    while hi - lo > 1 && (hi as f64) > lo as f64 * 1.0005 {
         let mid = (((lo as f64) * (hi as f64)).sqrt() as u64).clamp(lo + 1, hi - 1);
         if f(mid) < 0.0 {
-            lo = mid
+            lo = mid;
         } else {
-            hi = mid
-        }
-        if (hi as f64) < lo as f64 * 1.0005 {
-            break;
+            hi = mid;
         }
     }
     let (a, b) = (f(lo), f(hi));

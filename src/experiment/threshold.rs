@@ -274,7 +274,7 @@ pub(super) fn analyse(
         FormulaEvidence::from_log_ratios(&factors.names, &ratios, count, confidence)?;
     constant.margin = test.constant.ln();
     findings.claims.push(Claim {
-        id: format!("{}/constant", experiment.claim),
+        id: format!("{}/constant", experiment.id),
         evidence: Evidence::Formula(constant.clone()),
     });
 
@@ -309,7 +309,7 @@ pub(super) fn analyse(
             &curvature,
         );
         findings.claims.push(Claim {
-            id: format!("{}/slopes", experiment.claim),
+            id: format!("{}/slopes", experiment.id),
             evidence: Evidence::Law(LawEvidence {
                 exponents,
                 points: count,
@@ -330,7 +330,7 @@ pub(super) fn analyse(
         );
         if !exponents.is_empty() {
             findings.claims.push(Claim {
-                id: format!("{}/asymptotic", experiment.claim),
+                id: format!("{}/asymptotic", experiment.id),
                 evidence: Evidence::Law(LawEvidence {
                     exponents,
                     points: count,

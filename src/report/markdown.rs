@@ -82,12 +82,7 @@ fn verdicts(out: &mut String, judged: &Judged) {
     verdict_table(out, judged.verdicts.iter().flat_map(verdict_rows).collect());
     out.push_str("What the claims say:\n\n");
     for v in &judged.verdicts {
-        let _ = writeln!(
-            out,
-            "- `{}`: {}.",
-            v.id,
-            statement(&v.id).trim_end_matches('.')
-        );
+        let _ = writeln!(out, "- `{}`: {}.", v.id, statement(judged, &v.id));
     }
     out.push('\n');
 }
@@ -218,7 +213,7 @@ fn formulas(out: &mut String, judged: &Judged) {
     );
     let mut ids: Vec<&str> = Vec::new();
     for (e, _) in &judged.experiments {
-        if let Some(claim) = registry::claims().iter().find(|c| c.id == e.claim) {
+        if let Some(claim) = registry::claim(&e.claim) {
             for id in claim.formula_ids {
                 if !ids.contains(id) {
                     ids.push(id);
@@ -230,8 +225,8 @@ fn formulas(out: &mut String, judged: &Judged) {
         if let Some(f) = registry::formula(id) {
             let _ = writeln!(
                 out,
-                "- `{}` — {}: ${}$. {} Derivation: [`{}`](../../theory/src/{}).",
-                f.id, f.title, f.latex, f.regime, f.note, f.note
+                "- `{}` — {}: ${}$. Assumes {}; {}. Derivation: [`{}`](../../theory/src/{}).",
+                f.id, f.title, f.latex, f.assumptions, f.regime, f.note, f.note
             );
         }
     }

@@ -170,7 +170,7 @@ pub fn write(judged: &Judged, dir: &Path) -> Result<Vec<String>, ReportError> {
         .map(|(v, c)| {
             serde_json::json!({
                 "id": v.id,
-                "statement": statement(&v.id),
+                "statement": statement(judged, &v.id),
                 "result": v,
                 "evidence": c.evidence,
             })
@@ -189,21 +189,24 @@ pub fn write(judged: &Judged, dir: &Path) -> Result<Vec<String>, ReportError> {
     Ok(warnings)
 }
 
-/// Statement of the registry entry behind a claim id such as `recall-dimension/slopes`.
-fn statement(id: &str) -> String {
-    let (entry, part) = id.split_once('/').map_or((id, None), |(a, b)| (a, Some(b)));
-    let words = registry::claims()
+/// What a claim id such as `recall-dimension/slopes` (experiment and part) says.
+fn statement(judged: &Judged, id: &str) -> String {
+    let (experiment, part) = id.split_once('/').map_or((id, ""), |(a, b)| (a, b));
+    let words = judged
+        .experiments
         .iter()
-        .find(|c| c.id == entry)
+        .find(|(e, _)| e.id == experiment)
+        .and_then(|(e, _)| registry::claim(&e.claim))
         .map_or("", |c| c.statement);
-    match part {
-        Some("constant") => format!("{words} — its constant, against the finite-size formula"),
-        Some("slopes") => format!(
-            "{words} — its slopes, against those of the finite-size formula on the same design"
-        ),
-        Some("asymptotic") => format!("{words} — the asymptotic exponents themselves"),
-        _ => words.to_owned(),
-    }
+    let part = match part {
+        "constant" => " Here: its constant, against the finite-size formula.",
+        "slopes" => {
+            " Here: its slopes, against those of the finite-size formula on the same design."
+        }
+        "asymptotic" => " Here: the asymptotic exponents themselves.",
+        _ => "",
+    };
+    format!("{words}{part}")
 }
 
 fn create_dir(dir: &Path) -> Result<(), ReportError> {
