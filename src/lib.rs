@@ -7,10 +7,16 @@
 pub mod cli;
 pub mod descent;
 pub mod embedding;
+pub mod experiment;
 pub mod figure;
 pub mod job;
 pub mod linalg;
+pub mod progress;
 pub mod replay;
+pub mod report;
 pub mod rng;
+pub mod runner;
+pub mod spec;
 pub mod stats;
+pub mod store;
 pub mod task;

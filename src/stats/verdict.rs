@@ -361,6 +361,10 @@ pub enum InconclusiveReason {
 pub struct Comparison {
     /// Name of the exponent, or `mean log ratio`.
     pub name: String,
+    /// The measured number.
+    pub estimate: f64,
+    /// Its prediction.
+    pub target: f64,
     /// Both tests.
     pub test: EquivalenceTest,
     /// What the tests could have found, at level alpha / (number of claims), the
@@ -460,6 +464,8 @@ impl RawResult {
             };
             Ok(Comparison {
                 name: name.to_owned(),
+                estimate: estimate.value,
+                target,
                 test,
                 power,
             })

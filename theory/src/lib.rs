@@ -16,6 +16,7 @@ pub mod moments;
 pub mod one_step;
 mod quadrature;
 pub mod recall;
+pub mod registry;
 pub mod setting;
 
 pub use setting::{Attention, Embedding, Labels, Samples, Setting, SettingError};

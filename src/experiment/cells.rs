@@ -1,0 +1,124 @@
+//! Cells: settings measured by a fixed number of trials.
+
+use recall_theory::{Samples, Setting};
+
+use super::Records;
+use super::findings::CellRow;
+use super::predicted::{accuracy_of, measured};
+use crate::job::Job;
+use crate::spec::{Block, Design, Experiment, Quantity};
+use crate::stats::StatsError;
+use crate::stats::interval::{Estimate, mean_of_seeds};
+
+/// All jobs of the design.
+pub(super) fn jobs(design: &Design) -> Vec<Job> {
+    design
+        .blocks
+        .iter()
+        .flat_map(|b| b.settings().unwrap_or_default())
+        .flat_map(|s| (0..design.seeds).map(move |seed| (s, seed)))
+        .map(|(s, seed)| job(design, &s, seed))
+        .collect()
+}
+
+fn job(design: &Design, s: &Setting, seed: u64) -> Job {
+    Job {
+        config: design.configuration(s),
+        seed,
+        paired: Vec::new(),
+    }
+}
+
+/// One measured cell beside its prediction.
+#[derive(Debug, Clone)]
+pub(super) struct Cell {
+    pub(super) block: usize,
+    pub(super) setting: Setting,
+    pub(super) quantity: Quantity,
+    pub(super) measured: Estimate,
+    pub(super) predicted: f64,
+    /// Mean attention accuracy on the training batch (on fresh sequences for the population).
+    pub(super) train_attention: f64,
+}
+
+impl Cell {
+    pub(super) fn error(&self) -> f64 {
+        self.measured.value - self.predicted
+    }
+
+    pub(super) fn row(
+        &self,
+        experiment: &Experiment,
+        block: &Block,
+        in_window: bool,
+        trials: usize,
+    ) -> CellRow {
+        let s = &self.setting;
+        CellRow {
+            experiment: experiment.id.clone(),
+            block: block.label.clone(),
+            vocab: s.vocab,
+            dim_in: s.dim_in,
+            dim_out: s.dim_out,
+            len: s.len,
+            samples: samples_text(s),
+            quantity: self.quantity.name().into(),
+            measured: self.measured.value,
+            standard_error: self.measured.standard_error,
+            predicted: self.predicted,
+            in_window,
+            trials,
+        }
+    }
+}
+
+pub(super) fn samples_text(s: &Setting) -> String {
+    match s.samples {
+        Samples::Finite(n) => n.to_string(),
+        Samples::Infinite => "infinite".into(),
+    }
+}
+
+/// The per-trial values of a quantity at a setting, in seed order.
+pub(super) fn trials(
+    design: &Design,
+    s: &Setting,
+    quantity: Quantity,
+    records: &dyn Records,
+) -> Vec<f64> {
+    (0..design.seeds)
+        .filter_map(|seed| measured(quantity, records.get(&job(design, s, seed))?))
+        .collect()
+}
+
+/// Every cell of the design for one quantity.
+pub(super) fn measure(
+    design: &Design,
+    quantity: Quantity,
+    records: &dyn Records,
+) -> Result<Vec<Cell>, StatsError> {
+    let mut cells = Vec::new();
+    for (block, b) in design.blocks.iter().enumerate() {
+        for setting in b.settings().unwrap_or_default() {
+            let values = trials(design, &setting, quantity, records);
+            let attention: Vec<f64> = (0..design.seeds)
+                .filter_map(|seed| records.get(&job(design, &setting, seed)))
+                .map(|r| {
+                    r.outcome
+                        .train_attention
+                        .unwrap_or(r.outcome.attention)
+                        .rate()
+                })
+                .collect();
+            cells.push(Cell {
+                block,
+                setting,
+                quantity,
+                measured: mean_of_seeds(&values, 0.95)?,
+                predicted: accuracy_of(quantity, &setting),
+                train_attention: attention.iter().sum::<f64>() / attention.len() as f64,
+            });
+        }
+    }
+    Ok(cells)
+}

@@ -1,0 +1,448 @@
+//! Accuracies over cells: curves, the phase diagram, and the test of the formula.
+
+use recall_theory::{Samples, Setting, accuracy};
+
+use super::Records;
+use super::cells::{Cell, measure, samples_text};
+use super::findings::{Findings, NamedFigure, Table};
+use super::predicted::{accuracy_of, at, critical};
+use crate::figure::{
+    Axis, Dash, Figure, HeatMap, Line, PanelGrid, Point, Points, Series, Style, XyFigure,
+};
+use crate::spec::{
+    AccuracyTest, Block, Criterion, Design, Experiment, OneOrMany, Quantity, SearchAxis, SweepAxis,
+};
+use crate::stats::StatsError;
+use crate::stats::interval::mean_of_seeds;
+use crate::stats::verdict::{Claim, Evidence, FormulaEvidence, PointCount};
+
+/// Whether a cell lies in the window of the test, which was fixed before the run and looks at
+/// predictions only.
+fn in_window(test: &AccuracyTest, cell: &Cell) -> bool {
+    let [lo, hi] = test.predicted_between;
+    (lo..=hi).contains(&cell.predicted)
+        && (test.min_attention <= 0.0
+            || accuracy::attention_accuracy(&cell.setting) >= test.min_attention)
+}
+
+/// Mean signed error over the cells of the window as evidence.
+fn judge(
+    experiment: &Experiment,
+    test: &AccuracyTest,
+    cells: &[Cell],
+    window: &[bool],
+    findings: &mut Findings,
+) -> Result<(), StatsError> {
+    let split = |inside: bool| -> Vec<f64> {
+        cells
+            .iter()
+            .zip(window)
+            .filter(|(_, w)| **w == inside)
+            .map(|(c, _)| c.error())
+            .collect()
+    };
+    let (inside, outside) = (split(true), split(false));
+    let mean = mean_of_seeds(&inside, 0.95)?;
+    let sd = mean.standard_error * (inside.len() as f64).sqrt();
+    let typical = cells
+        .iter()
+        .map(|c| c.measured.standard_error.powi(2))
+        .sum::<f64>()
+        / cells.len() as f64;
+    let extreme = |x: &[f64]| {
+        x.iter()
+            .fold(0.0f64, |a, e| if e.abs() > a.abs() { *e } else { a })
+    };
+    findings.notes.push(format!(
+        "Inside the window ({} cells): mean signed error measured − formula {:+.4} (95 % interval {:+.4} to {:+.4}), standard deviation over cells {:.4}, largest {:+.3}; root mean square standard error of one cell {:.4}.",
+        inside.len(), mean.value, mean.lower, mean.upper, sd, extreme(&inside), typical.sqrt(),
+    ));
+    if !outside.is_empty() {
+        let n = outside.len() as f64;
+        findings.notes.push(format!(
+            "Outside the window ({} cells, not judged): mean signed error {:+.4}, root mean square {:.4}, largest {:+.3}.",
+            outside.len(),
+            outside.iter().sum::<f64>() / n,
+            (outside.iter().map(|e| e * e).sum::<f64>() / n).sqrt(),
+            extreme(&outside),
+        ));
+    }
+    findings.claims.push(Claim {
+        id: experiment.claim.clone(),
+        evidence: Evidence::Formula(FormulaEvidence {
+            mean,
+            sd,
+            margin: test.margin,
+            max_sd: test.max_sd,
+            trends: Vec::new(),
+            points: PointCount {
+                total: inside.len(),
+                censored: 0,
+            },
+        }),
+    });
+    for (c, w) in cells.iter().zip(window) {
+        let z = c.error() / c.measured.standard_error.max(1e-12);
+        if z.abs() > 3.0 && c.error().abs() > test.margin {
+            let s = &c.setting;
+            findings.misfits.push(format!(
+                "V = {}, d = {}, L = {}, N = {}: {} measured {:.3} ± {:.3}, formula {:.3} ({:.1} standard errors; {} the window).",
+                s.vocab,
+                s.dim_in.min(s.dim_out),
+                s.len,
+                samples_text(s),
+                c.quantity.name(),
+                c.measured.value,
+                c.measured.standard_error,
+                c.predicted,
+                z.abs(),
+                if *w { "inside" } else { "outside" },
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Name of a block with what is common to it.
+fn block_name(block: &Block, axis: SweepAxis) -> String {
+    if !block.label.is_empty() {
+        return block.label.clone();
+    }
+    let list = |x: &OneOrMany<usize>| {
+        x.values()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("/")
+    };
+    let mut parts = Vec::new();
+    if axis != SweepAxis::Vocab {
+        parts.push(format!("V = {}", list(&block.vocab)));
+    }
+    if let (true, Some(dim)) = (axis != SweepAxis::Dim, &block.dim) {
+        parts.push(format!("d = {}", list(dim)));
+    }
+    if axis != SweepAxis::Len {
+        parts.push(format!("L = {}", list(&block.len)));
+    }
+    parts.join(", ")
+}
+
+/// The setting moved along a sweep axis, for drawing the formula between the cells.
+fn moved(s: &Setting, axis: SweepAxis, x: f64) -> Setting {
+    let value = x.round().max(2.0) as u64;
+    match axis {
+        SweepAxis::Samples => at(s, SearchAxis::Samples, value),
+        SweepAxis::Dim => at(s, SearchAxis::Dim, value),
+        SweepAxis::Len => Setting {
+            len: value as usize,
+            ..*s
+        },
+        SweepAxis::Vocab => Setting {
+            vocab: value as usize,
+            ..*s
+        }
+        .with_embeddings(s.input, s.output),
+    }
+}
+
+/// Formula along the axis through the cells of one block.
+fn formula_line(cells: &[&Cell], axis: SweepAxis, quantity: Quantity) -> Vec<(f64, f64)> {
+    let finite: Vec<&&Cell> = cells
+        .iter()
+        .filter(|c| axis.of(&c.setting).is_finite())
+        .collect();
+    let (Some(first), Some(last)) = (finite.first(), finite.last()) else {
+        return Vec::new();
+    };
+    let (lo, hi) = (axis.of(&first.setting), axis.of(&last.setting));
+    if lo == hi {
+        return vec![(lo, first.predicted)];
+    }
+    const STEPS: usize = 24;
+    (0..=STEPS)
+        .map(|i| {
+            let x = (lo.ln() + (hi / lo).ln() * i as f64 / STEPS as f64).exp();
+            let x = moved(&first.setting, axis, x);
+            (axis.of(&x), accuracy_of(quantity, &x))
+        })
+        .collect()
+}
+
+/// Measured cells of a block as points, with 95 % intervals.
+fn cell_points(cells: &[&Cell], axis: SweepAxis) -> Vec<Point> {
+    cells
+        .iter()
+        .filter(|c| axis.of(&c.setting).is_finite())
+        .map(|c| {
+            Point::new(axis.of(&c.setting), c.measured.value)
+                .y_interval(c.measured.lower.max(0.0), c.measured.upper.min(1.0))
+        })
+        .collect()
+}
+
+/// Findings of an accuracy-curve experiment: one panel per quantity, one series per block.
+pub(super) fn analyse_curves(
+    experiment: &Experiment,
+    design: &Design,
+    axis: SweepAxis,
+    quantities: &[Quantity],
+    test: &AccuracyTest,
+    records: &dyn Records,
+) -> Result<Findings, StatsError> {
+    let mut findings = Findings {
+        looks: quantities.len(),
+        ..Findings::default()
+    };
+    let mut panels = Vec::new();
+    let mut table = Table {
+        caption: "Cells: mean over trials ± standard error, beside the formula.".into(),
+        header: [
+            "block",
+            "V",
+            "d",
+            "L",
+            "N",
+            "quantity",
+            "measured",
+            "formula",
+            "in window",
+        ]
+        .map(String::from)
+        .to_vec(),
+        rows: Vec::new(),
+    };
+    for (i, &quantity) in quantities.iter().enumerate() {
+        let cells = measure(design, quantity, records)?;
+        let window: Vec<bool> = cells.iter().map(|c| in_window(test, c)).collect();
+        if i == 0 {
+            judge(experiment, test, &cells, &window, &mut findings)?;
+            findings.trials = cells.len() * design.seeds as usize;
+        }
+        let mut panel = XyFigure::new(
+            quantity.name(),
+            Axis::log10(axis.label()),
+            Axis::linear("accuracy").range(0.0, 1.0),
+        );
+        for (k, block) in design.blocks.iter().enumerate() {
+            let of_block: Vec<&Cell> = cells.iter().filter(|c| c.block == k).collect();
+            let name = block_name(block, axis);
+            panel = panel
+                .with(Line::new(
+                    name.clone(),
+                    Style::slot(k),
+                    formula_line(&of_block, axis, quantity),
+                ))
+                .with(Points::new(
+                    name,
+                    Style::slot(k),
+                    cell_points(&of_block, axis),
+                ));
+        }
+        panels.push(panel);
+        for (c, w) in cells.iter().zip(&window) {
+            let block = &design.blocks[c.block];
+            findings
+                .cells
+                .push(c.row(experiment, block, *w && i == 0, design.seeds as usize));
+            table.rows.push(vec![
+                block_name(block, axis),
+                c.setting.vocab.to_string(),
+                c.setting.dim_in.min(c.setting.dim_out).to_string(),
+                c.setting.len.to_string(),
+                samples_text(&c.setting),
+                quantity.name().to_owned(),
+                format!("{:.3} ± {:.3}", c.measured.value, c.measured.standard_error),
+                format!("{:.3}", c.predicted),
+                if i > 0 {
+                    "not judged"
+                } else if *w {
+                    "yes"
+                } else {
+                    "no"
+                }
+                .to_owned(),
+            ]);
+        }
+    }
+    let columns = if panels.len() == 1 { 1 } else { 2 };
+    findings.figures.push(NamedFigure {
+        stem: experiment.id.clone(),
+        caption: format!(
+            "Points: mean over {} trials with 95 % intervals. Lines: finite-size formula, no fitted constant.",
+            design.seeds
+        ),
+        figure: single_or_grid(&experiment.title, columns, panels),
+    });
+    findings.tables.push(table);
+    Ok(findings)
+}
+
+fn single_or_grid(title: &str, columns: usize, mut panels: Vec<XyFigure>) -> Figure {
+    if panels.len() == 1 {
+        let mut only = panels.remove(0);
+        only.title = format!("{title}: {}", only.title);
+        return only.into();
+    }
+    PanelGrid::new(title.to_owned(), columns, panels).into()
+}
+
+/// Findings of a phase diagram over `(N, d)`.
+pub(super) fn analyse_phase(
+    experiment: &Experiment,
+    design: &Design,
+    quantity: Quantity,
+    level: f64,
+    test: &AccuracyTest,
+    records: &dyn Records,
+) -> Result<Findings, StatsError> {
+    let cells = measure(design, quantity, records)?;
+    let window: Vec<bool> = cells.iter().map(|c| in_window(test, c)).collect();
+    let mut findings = Findings {
+        trials: cells.len() * design.seeds as usize,
+        looks: 1,
+        ..Findings::default()
+    };
+    judge(experiment, test, &cells, &window, &mut findings)?;
+    for (c, w) in cells.iter().zip(&window) {
+        findings.cells.push(c.row(
+            experiment,
+            &design.blocks[c.block],
+            *w,
+            design.seeds as usize,
+        ));
+    }
+    let agree = cells
+        .iter()
+        .filter(|c| (c.measured.value >= level) == (c.predicted >= level))
+        .count();
+    findings.notes.push(format!(
+        "Side of the boundary: {agree} of {} cells lie on the side of level {level} that the formula gives them.",
+        cells.len()
+    ));
+    for k in 0..design.blocks.len() {
+        let of_block: Vec<&Cell> = cells.iter().filter(|c| c.block == k).collect();
+        let Some(first) = of_block.first() else {
+            continue;
+        };
+        let mut dims: Vec<usize> = of_block.iter().map(|c| c.setting.dim_in).collect();
+        dims.sort_unstable();
+        dims.dedup();
+        let mut samples: Vec<u64> = of_block
+            .iter()
+            .filter_map(|c| match c.setting.samples {
+                Samples::Finite(n) => Some(n),
+                Samples::Infinite => None,
+            })
+            .collect();
+        samples.sort_unstable();
+        samples.dedup();
+        let value = |d: usize, n: u64| {
+            of_block
+                .iter()
+                .find(|c| c.setting.dim_in == d && c.setting.samples == Samples::Finite(n))
+                .map(|c| c.measured.value)
+        };
+        let grid: Vec<Vec<Option<f64>>> = dims
+            .iter()
+            .map(|&d| samples.iter().map(|&n| value(d, n)).collect())
+            .collect();
+        let boundary = |quantity: Quantity| -> Vec<(f64, f64)> {
+            const STEPS: usize = 28;
+            let (lo, hi) = (dims[0] as f64, dims[dims.len() - 1] as f64);
+            (0..=STEPS)
+                .filter_map(|i| {
+                    let d = (lo.ln() + (hi / lo).ln() * i as f64 / STEPS as f64).exp();
+                    let s = at(&first.setting, SearchAxis::Dim, d.round() as u64);
+                    let n = critical(
+                        &s,
+                        SearchAxis::Samples,
+                        Criterion::Accuracy { quantity, level },
+                    )?;
+                    Some((n.exp(), d.round()))
+                })
+                .collect()
+        };
+        let as_f64 = |x: &[u64]| x.iter().map(|&n| n as f64).collect::<Vec<f64>>();
+        let dims_f64: Vec<f64> = dims.iter().map(|&d| d as f64).collect();
+        let mut map = HeatMap::new(
+            format!(
+                "{} (V = {}, L = {})",
+                experiment.title, first.setting.vocab, first.setting.len
+            ),
+            (Axis::log2("N (training samples)"), as_f64(&samples)),
+            (Axis::log2("d (embedding dimension)"), dims_f64),
+            Axis::linear(quantity.name()).range(0.0, 1.0),
+            grid,
+        );
+        for (quantity, dash, name) in [
+            (quantity, Dash::Solid, "formula, this accuracy"),
+            (
+                Quantity::Attention,
+                Dash::Dashed,
+                "formula, attention alone",
+            ),
+            (Quantity::Recall, Dash::Dotted, "formula, recall alone"),
+        ] {
+            map = map.with_line(Line::new(
+                format!("{name} = {level}"),
+                Style::neutral().dash(dash),
+                boundary(quantity),
+            ));
+        }
+        let suffix = if design.blocks.len() > 1 {
+            format!("-{}", k + 1)
+        } else {
+            String::new()
+        };
+        findings.figures.push(NamedFigure {
+            stem: format!("{}{suffix}", experiment.id),
+            caption: format!(
+                "Colour: mean over {} trials. Lines: where the finite-size formulas reach {level}; no fitted constant.",
+                design.seeds
+            ),
+            figure: map.into(),
+        });
+        findings
+            .figures
+            .push(against_formula(experiment, design, &of_block, &suffix));
+    }
+    Ok(findings)
+}
+
+/// Measured against predicted, cell by cell.
+fn against_formula(
+    experiment: &Experiment,
+    design: &Design,
+    cells: &[&Cell],
+    suffix: &str,
+) -> NamedFigure {
+    let points = cells
+        .iter()
+        .map(|c| {
+            Point::new(c.predicted, c.measured.value)
+                .y_interval(c.measured.lower.max(0.0), c.measured.upper.min(1.0))
+        })
+        .collect();
+    let diagonal: Series = Line::new(
+        "measured = formula",
+        Style::neutral().dash(Dash::Solid),
+        vec![(0.0, 0.0), (1.0, 1.0)],
+    )
+    .into();
+    NamedFigure {
+        stem: format!("{}{suffix}-cells", experiment.id),
+        caption: format!(
+            "The same cells, measured against formula, with 95 % intervals over {} trials.",
+            design.seeds
+        ),
+        figure: XyFigure::new(
+            format!("{}: cell by cell", experiment.title),
+            Axis::linear("formula").range(0.0, 1.0),
+            Axis::linear("measured").range(0.0, 1.0),
+        )
+        .with(diagonal)
+        .with(Points::new("cells, 95 % interval", Style::slot(0), points))
+        .into(),
+    }
+}

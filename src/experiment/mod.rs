@@ -1,0 +1,117 @@
+//! From experiment files to findings.
+//!
+//! Each experiment is a pure function of its design and of the records at hand: it names the jobs
+//! it still needs ([`pending`]), and once none is missing it turns the records into findings
+//! ([`analyse`]). Resuming a run is therefore nothing special, and judging a stored run needs no
+//! simulation.
+
+mod bound;
+mod cells;
+mod curves;
+mod findings;
+mod predicted;
+mod search;
+mod threshold;
+
+use std::collections::HashSet;
+
+pub use findings::{CellRow, Findings, NamedFigure, Table, ThresholdRow};
+pub use search::{Progress, SearchPlan, SearchPoint};
+
+use crate::job::{Job, Record};
+use crate::spec::{Design, Experiment, Kind};
+use crate::stats::StatsError;
+
+/// Read access to finished records.
+pub trait Records {
+    /// The record of a job, if it is finished.
+    fn get(&self, job: &Job) -> Option<&Record>;
+}
+
+/// Why records cannot be analysed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnalysisError {
+    /// A record is missing.
+    #[error(
+        "experiment {experiment}: {missing} of its jobs are not in the store; run `recall reproduce` to finish the run"
+    )]
+    Incomplete {
+        /// Experiment id.
+        experiment: String,
+        /// Number of missing jobs known so far.
+        missing: usize,
+    },
+    /// A statistic could not be computed.
+    #[error("experiment {experiment}: {source}")]
+    Statistics {
+        /// Experiment id.
+        experiment: String,
+        /// The cause.
+        source: StatsError,
+    },
+}
+
+/// Jobs that an experiment needs next and that are not finished; empty when it is complete.
+///
+/// A search needs several rounds: call again when these are done.
+#[must_use]
+pub fn pending(experiment: &Experiment, design: &Design, records: &dyn Records) -> Vec<Job> {
+    let jobs = match &experiment.kind {
+        Kind::Threshold { search, .. } => threshold::pending(design, search, records),
+        Kind::Curves { .. } | Kind::Phase { .. } | Kind::Bound { .. } => cells::jobs(design),
+    };
+    let mut seen = HashSet::new();
+    jobs.into_iter()
+        .filter(|job| records.get(job).is_none() && seen.insert(job.key()))
+        .collect()
+}
+
+/// All jobs that the findings rest on, in a canonical order. Complete only when
+/// [`pending`] is empty.
+#[must_use]
+pub fn jobs(experiment: &Experiment, design: &Design, records: &dyn Records) -> Vec<Job> {
+    match &experiment.kind {
+        Kind::Threshold { search, .. } => threshold::used_jobs(design, search, records),
+        Kind::Curves { .. } | Kind::Phase { .. } | Kind::Bound { .. } => cells::jobs(design),
+    }
+}
+
+/// The findings of a complete experiment.
+///
+/// # Errors
+/// [`AnalysisError::Incomplete`] if records are missing; [`AnalysisError::Statistics`] if the
+/// design cannot carry the statistics asked for.
+pub fn analyse(
+    experiment: &Experiment,
+    design: &Design,
+    records: &dyn Records,
+) -> Result<Findings, AnalysisError> {
+    let missing = pending(experiment, design, records).len();
+    if missing > 0 {
+        return Err(AnalysisError::Incomplete {
+            experiment: experiment.id.clone(),
+            missing,
+        });
+    }
+    let result = match &experiment.kind {
+        Kind::Threshold { search, test } => {
+            threshold::analyse(experiment, design, search, test, records)
+        }
+        Kind::Curves {
+            axis,
+            quantities,
+            test,
+        } => curves::analyse_curves(experiment, design, *axis, quantities, test, records),
+        Kind::Phase {
+            quantity,
+            level,
+            test,
+        } => curves::analyse_phase(experiment, design, *quantity, *level, test, records),
+        Kind::Bound { margin } => bound::analyse(experiment, design, *margin, records),
+    };
+    result.map_err(|source| AnalysisError::Statistics {
+        experiment: experiment.id.clone(),
+        source,
+    })
+}

@@ -1,0 +1,267 @@
+//! Placement of trials around a critical value, as a pure function of the records at hand.
+//!
+//! The search starts at the theory's value, so that few trials are spent far away, but does not
+//! trust it: pilot trials move the centre (by doubling for an accuracy, along the local slope for
+//! a noise ratio) until it is bracketed, and only then are the final levels placed, symmetric in
+//! the logarithm. The final levels alone are fitted; the pilots only place them.
+
+use recall_theory::Setting;
+
+use super::Records;
+use super::predicted::{at, critical, log_noise_ratio, measured, search_range};
+use crate::job::{Job, Record};
+use crate::spec::{Criterion, Design, SearchAxis};
+
+/// Seeds of a pilot level.
+const PILOT_SEEDS: u64 = 2;
+/// Largest number of pilot levels: a factor 2^8 for doublings.
+const MAX_PILOTS: usize = 8;
+/// Final levels around the centre, in log units.
+const ACCURACY_LEVELS: [f64; 5] = [-0.3, -0.15, 0.0, 0.15, 0.3];
+const NOISE_LEVELS: [f64; 4] = [-0.45, -0.15, 0.15, 0.45];
+/// A centre that lies farther than this from the last pilot is piloted again.
+const TRUST: f64 = 0.5;
+/// Times the final levels may be moved when they turn out not to bracket.
+const MAX_MOVES: usize = 2;
+
+/// One point of a design with its search settings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SearchPoint {
+    /// The setting; what it says of the searched quantity is overwritten.
+    pub setting: Setting,
+    /// What is searched.
+    pub axis: SearchAxis,
+    /// What defines the threshold.
+    pub criterion: Criterion,
+}
+
+/// Levels at which a finished search is fitted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchPlan {
+    /// The final levels (values of `N` or `d`), ascending and distinct.
+    pub levels: Vec<u64>,
+    /// All levels tried, pilots included, in the order of trying, with their seeds.
+    pub tried: Vec<(u64, u64)>,
+    /// Whether the final levels bracket the target.
+    pub bracketed: bool,
+}
+
+/// State of a search.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// These levels need `(value, seeds)` before the search can go on.
+    Need(Vec<(u64, u64)>),
+    /// Nothing more to do.
+    Done(SearchPlan),
+    /// No level brackets the target within the range.
+    Unbracketed {
+        /// All levels tried, with their seeds.
+        tried: Vec<(u64, u64)>,
+        /// Whether the target lies above all of them (below otherwise).
+        above: bool,
+    },
+}
+
+impl SearchPoint {
+    /// The job of a level and seed.
+    #[must_use]
+    pub fn job(&self, design: &Design, value: u64, seed: u64) -> Job {
+        let setting = at(&self.setting, self.axis, value);
+        Job {
+            config: design.configuration(&setting),
+            seed,
+            paired: Vec::new(),
+        }
+    }
+
+    /// Measured criterion of a trial, increasing along the axis: an accuracy, or minus the squared
+    /// noise ratio.
+    pub(super) fn value(&self, record: &Record) -> Option<f64> {
+        match self.criterion {
+            Criterion::Accuracy { quantity, .. } => measured(quantity, record),
+            Criterion::NoiseRatio { .. } => {
+                let l = 1.0 - 1.0 / self.setting.len as f64;
+                Some(record.outcome.interference_squared / (l * l))
+            }
+        }
+    }
+
+    /// Mean criterion of a level over its seeds, or `None` if a record is missing.
+    fn level_mean(
+        &self,
+        design: &Design,
+        records: &dyn Records,
+        value: u64,
+        seeds: u64,
+    ) -> Option<f64> {
+        let mut sum = 0.0;
+        for seed in 0..seeds {
+            sum += self.value(records.get(&self.job(design, value, seed))?)?;
+        }
+        Some(sum / seeds as f64)
+    }
+
+    /// How far a level's mean is past the target, increasing along the axis.
+    fn excess(&self, mean: f64) -> f64 {
+        match self.criterion {
+            Criterion::Accuracy { level, .. } => mean - level,
+            Criterion::NoiseRatio { level } => level.ln() - 0.5 * mean.ln(),
+        }
+    }
+
+    fn clamp(&self, x: f64) -> f64 {
+        let (lo, hi) = search_range(&self.setting, self.axis);
+        x.clamp((lo as f64).ln(), (hi as f64).ln())
+    }
+
+    /// The state of the search given the records.
+    #[must_use]
+    pub fn progress(&self, design: &Design, records: &dyn Records) -> Progress {
+        let start = critical(&self.setting, self.axis, self.criterion)
+            .unwrap_or_else(|| self.fallback_start());
+        let mut tried: Vec<(u64, u64)> = Vec::new();
+        let mut centre = match self.pilot(design, records, start, &mut tried) {
+            Ok(centre) => centre,
+            Err(stop) => return stop,
+        };
+        for moved in 0.. {
+            let levels = self.final_levels(centre);
+            let mut excess = Vec::new();
+            let mut need = Vec::new();
+            for &value in &levels {
+                match self.level_mean(design, records, value, design.seeds) {
+                    Some(mean) => excess.push(self.excess(mean)),
+                    None => need.push((value, design.seeds)),
+                }
+            }
+            if !need.is_empty() {
+                return Progress::Need(need);
+            }
+            tried.extend(levels.iter().map(|&v| (v, design.seeds)));
+            let below = excess.iter().all(|e| *e < 0.0);
+            let above = excess.iter().all(|e| *e > 0.0);
+            if (!below && !above) || moved == MAX_MOVES {
+                return Progress::Done(SearchPlan {
+                    levels,
+                    tried,
+                    bracketed: !below && !above,
+                });
+            }
+            let half = 0.8
+                * (levels[levels.len() - 1] as f64 / levels[0] as f64)
+                    .ln()
+                    .max(0.3);
+            centre = self.clamp(if below { centre + half } else { centre - half });
+        }
+        Progress::Need(Vec::new())
+    }
+
+    /// Where to start when the formula has no critical value in range.
+    fn fallback_start(&self) -> f64 {
+        let (lo, hi) = search_range(&self.setting, self.axis);
+        let v = self.setting.vocab as f64;
+        match self.axis {
+            SearchAxis::Samples => self.clamp((4.0 * v).ln()),
+            SearchAxis::Dim => 0.5 * ((lo as f64).ln() + (hi as f64).ln()),
+        }
+    }
+
+    /// Moves from the theory's value to a trusted centre.
+    fn pilot(
+        &self,
+        design: &Design,
+        records: &dyn Records,
+        start: f64,
+        tried: &mut Vec<(u64, u64)>,
+    ) -> Result<f64, Progress> {
+        let mut x = self.clamp(start);
+        // (log value, excess) of pilots, to bracket by.
+        let mut seen: Vec<(f64, f64)> = Vec::new();
+        loop {
+            let value = round_log(x);
+            x = (value as f64).ln();
+            let Some(mean) = self.level_mean(design, records, value, PILOT_SEEDS) else {
+                return Err(Progress::Need(vec![(value, PILOT_SEEDS)]));
+            };
+            tried.push((value, PILOT_SEEDS));
+            seen.push((x, self.excess(mean)));
+            let below = seen
+                .iter()
+                .filter(|p| p.1 < 0.0)
+                .map(|p| p.0)
+                .fold(f64::NAN, f64::max);
+            let above = seen
+                .iter()
+                .filter(|p| p.1 >= 0.0)
+                .map(|p| p.0)
+                .fold(f64::NAN, f64::min);
+            let next = match self.criterion {
+                Criterion::NoiseRatio { .. } => self.newton(x, seen[seen.len() - 1].1),
+                Criterion::Accuracy { .. } => {
+                    if below.is_nan() {
+                        above - std::f64::consts::LN_2
+                    } else if above.is_nan() {
+                        below + std::f64::consts::LN_2
+                    } else if (above - below).abs() <= 2.0 * std::f64::consts::LN_2 {
+                        return Ok(interpolate(&seen, below, above));
+                    } else {
+                        0.5 * (above + below)
+                    }
+                }
+            };
+            let next = self.clamp(next);
+            let trusted =
+                matches!(self.criterion, Criterion::NoiseRatio { .. }) && (next - x).abs() <= TRUST;
+            if trusted {
+                return Ok(next);
+            }
+            if seen.len() == MAX_PILOTS || round_log(next) == value {
+                return Err(Progress::Unbracketed {
+                    tried: tried.clone(),
+                    above: above.is_nan(),
+                });
+            }
+            x = next;
+        }
+    }
+
+    /// Where the noise ratio should reach its target, along the formula's local slope.
+    fn newton(&self, x: f64, excess: f64) -> f64 {
+        let step = 0.1;
+        let ratio = |x: f64| log_noise_ratio(&at(&self.setting, self.axis, round_log(x)));
+        let slope = ((ratio(x + step) - ratio(x - step)) / (2.0 * step)).clamp(-2.0, -0.25);
+        if slope.is_nan() {
+            x
+        } else {
+            x - excess / -slope
+        }
+    }
+
+    fn final_levels(&self, centre: f64) -> Vec<u64> {
+        let offsets: &[f64] = match self.criterion {
+            Criterion::Accuracy { .. } => &ACCURACY_LEVELS,
+            Criterion::NoiseRatio { .. } => &NOISE_LEVELS,
+        };
+        let mut levels: Vec<u64> = offsets
+            .iter()
+            .map(|o| round_log(self.clamp(centre + o)))
+            .collect();
+        levels.dedup();
+        levels
+    }
+}
+
+/// Linear interpolation of the excess between the bracketing pilots.
+fn interpolate(seen: &[(f64, f64)], below: f64, above: f64) -> f64 {
+    let at = |x: f64| seen.iter().rfind(|p| p.0 == x).map_or(0.0, |p| p.1);
+    let (a, b) = (at(below), at(above));
+    let t = if b > a { -a / (b - a) } else { 0.5 };
+    below + t.clamp(0.0, 1.0) * (above - below)
+}
+
+fn round_log(x: f64) -> u64 {
+    x.exp().round().max(1.0) as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! Reports: findings and verdicts in, files out. Nothing is measured or fitted here.
+//!
+//! A report directory holds `report.md`, `figures/*.svg` and `*.png`, `thresholds.csv`,
+//! `cells.csv`, `fits.json`, `verdicts.json`, the records behind them and `provenance.json`. All
+//! but the last are the same bytes for the same records.
+
+mod markdown;
+mod text;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use recall_theory::registry;
+use serde::{Deserialize, Serialize};
+
+pub use text::{describe_verdict, verdict_rows};
+
+use crate::experiment::{AnalysisError, Findings, Records, analyse};
+use crate::figure::{FigureError, write_figure};
+use crate::spec::{Experiment, Profile};
+use crate::stats::StatsError;
+use crate::stats::verdict::{Claim, ClaimVerdict, Policy, Verdict, decide};
+
+/// A judged run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// Profile of the run.
+    pub profile: Profile,
+    /// Experiments that take part in it, with their findings.
+    pub experiments: Vec<(Experiment, Findings)>,
+    /// All claims with their evidence, in the order of the experiments.
+    pub claims: Vec<Claim>,
+    /// Their verdicts, in the same order.
+    pub verdicts: Vec<ClaimVerdict>,
+    /// Rules of judgement.
+    pub policy: Policy,
+}
+
+/// Verdicts by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// Supported claims.
+    pub supported: usize,
+    /// Refuted claims.
+    pub refuted: usize,
+    /// Inconclusive claims.
+    pub inconclusive: usize,
+}
+
+impl Judged {
+    /// Counts the verdicts.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for v in &self.verdicts {
+            match v.verdict {
+                Verdict::Supported => tally.supported += 1,
+                Verdict::Refuted => tally.refuted += 1,
+                Verdict::Inconclusive { .. } => tally.inconclusive += 1,
+            }
+        }
+        tally
+    }
+
+    /// Verdicts of one experiment.
+    pub fn verdicts_of<'a>(
+        &'a self,
+        findings: &'a Findings,
+    ) -> impl Iterator<Item = &'a ClaimVerdict> {
+        self.verdicts
+            .iter()
+            .filter(|v| findings.claims.iter().any(|c| c.id == v.id))
+    }
+}
+
+/// Why a report cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// Records are missing or cannot be analysed.
+    #[error(transparent)]
+    Analysis(#[from] AnalysisError),
+    /// Verdicts cannot be computed.
+    #[error("verdicts: {0}")]
+    Verdicts(#[from] StatsError),
+    /// A figure cannot be drawn or written.
+    #[error(transparent)]
+    Figure(#[from] FigureError),
+    /// A file cannot be written.
+    #[error("{}: cannot write it: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+/// Analyses all experiments of a profile and judges their claims as one family.
+///
+/// # Errors
+/// If records are missing, or a statistic cannot be computed.
+pub fn judge(
+    profile: Profile,
+    experiments: &[Experiment],
+    records: &dyn Records,
+) -> Result<Judged, ReportError> {
+    let mut analysed = Vec::new();
+    let mut claims = Vec::new();
+    for experiment in experiments {
+        let Some(design) = experiment.design(profile) else {
+            continue;
+        };
+        let findings = analyse(experiment, design, records)?;
+        claims.extend(findings.claims.iter().cloned());
+        analysed.push((experiment.clone(), findings));
+    }
+    let policy = Policy::default();
+    let verdicts = decide(&claims, &policy)?;
+    Ok(Judged {
+        profile,
+        experiments: analysed,
+        claims,
+        verdicts,
+        policy,
+    })
+}
+
+/// Writes the report into `dir`, each file atomically, figures first and `report.md` last.
+///
+/// # Errors
+/// If a figure or file cannot be written; what was there before stays readable.
+pub fn write(judged: &Judged, dir: &Path) -> Result<Vec<String>, ReportError> {
+    let mut warnings = Vec::new();
+    let figures = dir.join("figures");
+    create_dir(&figures)?;
+    for (_, findings) in &judged.experiments {
+        for f in &findings.figures {
+            let written = write_figure(&figures, &f.stem, &f.figure)?;
+            if !written.report.missing_glyphs.is_empty() {
+                warnings.push(format!(
+                    "figure {}: no glyph for {:?}",
+                    f.stem, written.report.missing_glyphs
+                ));
+            }
+        }
+    }
+    let thresholds: Vec<_> = judged
+        .experiments
+        .iter()
+        .flat_map(|e| &e.1.thresholds)
+        .collect();
+    write_file(
+        &dir.join("thresholds.csv"),
+        &text::thresholds_csv(&thresholds),
+    )?;
+    let cells: Vec<_> = judged.experiments.iter().flat_map(|e| &e.1.cells).collect();
+    write_file(&dir.join("cells.csv"), &text::cells_csv(&cells))?;
+    let fits: serde_json::Map<String, serde_json::Value> = judged
+        .experiments
+        .iter()
+        .filter(|(_, f)| !f.fits.is_null())
+        .map(|(e, f)| (e.id.clone(), f.fits.clone()))
+        .collect();
+    write_json(&dir.join("fits.json"), &serde_json::Value::Object(fits))?;
+    let verdicts: Vec<serde_json::Value> = judged
+        .verdicts
+        .iter()
+        .zip(&judged.claims)
+        .map(|(v, c)| {
+            serde_json::json!({
+                "id": v.id,
+                "statement": statement(&v.id),
+                "result": v,
+                "evidence": c.evidence,
+            })
+        })
+        .collect();
+    write_json(
+        &dir.join("verdicts.json"),
+        &serde_json::json!({
+            "profile": judged.profile,
+            "policy": judged.policy,
+            "tally": judged.tally(),
+            "claims": verdicts,
+        }),
+    )?;
+    write_file(&dir.join("report.md"), &markdown::report(judged))?;
+    Ok(warnings)
+}
+
+/// Statement of the registry entry behind a claim id such as `recall-dimension/slopes`.
+fn statement(id: &str) -> String {
+    let (entry, part) = id.split_once('/').map_or((id, None), |(a, b)| (a, Some(b)));
+    let words = registry::claims()
+        .iter()
+        .find(|c| c.id == entry)
+        .map_or("", |c| c.statement);
+    match part {
+        Some("constant") => format!("{words} — its constant, against the finite-size formula"),
+        Some("slopes") => format!(
+            "{words} — its slopes, against those of the finite-size formula on the same design"
+        ),
+        Some("asymptotic") => format!("{words} — the asymptotic exponents themselves"),
+        _ => words.to_owned(),
+    }
+}
+
+fn create_dir(dir: &Path) -> Result<(), ReportError> {
+    std::fs::create_dir_all(dir).map_err(|source| ReportError::Write {
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), ReportError> {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    write_file(path, &text)
+}
+
+/// Writes a file by way of a temporary one beside it.
+///
+/// # Errors
+/// Names the file.
+pub fn write_file(path: &Path, text: &str) -> Result<(), ReportError> {
+    let fail = |source| ReportError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    let dir = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".writing-")
+        .permissions(permissions())
+        .tempfile_in(dir)
+        .map_err(fail)?;
+    file.write_all(text.as_bytes()).map_err(fail)?;
+    file.as_file().sync_all().map_err(fail)?;
+    file.persist(path).map_err(|e| fail(e.error))?;
+    Ok(())
+}
+
+/// Ordinary file permissions (less the umask) instead of a temporary file's private ones.
+#[cfg(unix)]
+fn permissions() -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::Permissions::from_mode(0o644)
+}

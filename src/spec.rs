@@ -1,0 +1,695 @@
+//! Experiment files: one TOML file per figure or claim, read strictly.
+//!
+//! A file states what is swept, how a threshold is found, which claim it tests and with which
+//! margin, all of it before the run. Keys that are not known are refused with the nearest valid
+//! one.
+
+use std::path::{Path, PathBuf};
+
+use recall_theory::{Attention, Embedding, Labels, Samples, Setting, SettingError};
+use serde::{Deserialize, Serialize};
+
+use crate::job::{Configuration, Precision, TableChoice};
+
+/// One value or a list of values to sweep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany<T> {
+    /// A single value.
+    One(T),
+    /// A swept list.
+    Many(Vec<T>),
+}
+
+impl<T: Clone> OneOrMany<T> {
+    /// The values in the order given.
+    #[must_use]
+    pub fn values(&self) -> Vec<T> {
+        match self {
+            OneOrMany::One(x) => vec![x.clone()],
+            OneOrMany::Many(x) => x.clone(),
+        }
+    }
+}
+
+/// A block of settings: the Cartesian product of its lists, in the order V, d, L, N (N fastest).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// Name in figures and tables.
+    #[serde(default)]
+    pub label: String,
+    /// Vocabulary sizes.
+    pub vocab: OneOrMany<usize>,
+    /// Embedding dimensions (both sides; ignored on an orthonormal side).
+    #[serde(default)]
+    pub dim: Option<OneOrMany<usize>>,
+    /// Sequence lengths.
+    pub len: OneOrMany<usize>,
+    /// Sample sizes, or `"infinite"`.
+    #[serde(default)]
+    pub samples: Option<OneOrMany<Samples>>,
+    /// Law of both embeddings.
+    #[serde(default)]
+    pub embedding: Embedding,
+    /// Law of the output embedding, where it differs.
+    #[serde(default)]
+    pub output_embedding: Option<Embedding>,
+    /// Label distribution.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Whether values carry the trigger.
+    #[serde(default)]
+    pub trigger_in_values: bool,
+    /// Finite attention strength `G`; argmax attention if absent.
+    #[serde(default)]
+    pub strength: Option<f64>,
+}
+
+impl Block {
+    /// All settings of the block. The swept quantity of a threshold search may be absent; it then
+    /// takes a placeholder that the search overwrites.
+    ///
+    /// # Errors
+    /// If a setting is out of range.
+    pub fn settings(&self) -> Result<Vec<Setting>, SettingError> {
+        let dims = self
+            .dim
+            .as_ref()
+            .map_or_else(|| vec![16], OneOrMany::values);
+        let samples = self
+            .samples
+            .as_ref()
+            .map_or_else(|| vec![Samples::Finite(1024)], OneOrMany::values);
+        let mut settings = Vec::new();
+        for &vocab in &self.vocab.values() {
+            for &dim in &dims {
+                for &len in &self.len.values() {
+                    for &samples in &samples {
+                        let output = self.output_embedding.unwrap_or(self.embedding);
+                        let mut s = Setting::new(vocab, dim, len, 1)
+                            .with_embeddings(self.embedding, output);
+                        s.samples = samples;
+                        s.labels = self.labels;
+                        s.trigger_in_values = self.trigger_in_values;
+                        s.attention = self.strength.map_or(Attention::Argmax, Attention::Strength);
+                        s.validate()?;
+                        settings.push(s);
+                    }
+                }
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// A measured accuracy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quantity {
+    /// Argmax attention on fresh sequences.
+    Attention,
+    /// Recall with saturated attention.
+    Recall,
+    /// End to end on fresh sequences, three steps.
+    Accuracy,
+    /// Matched filter on the first gradient with the informative token given.
+    OneStep,
+}
+
+impl Quantity {
+    /// Words for axes and tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Quantity::Attention => "attention accuracy",
+            Quantity::Recall => "recall accuracy (attention saturated)",
+            Quantity::Accuracy => "end-to-end accuracy (three steps)",
+            Quantity::OneStep => "one-step accuracy (matched filter on the first gradient)",
+        }
+    }
+}
+
+/// The quantity whose critical value is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SearchAxis {
+    /// Critical sample size `N*`.
+    Samples,
+    /// Critical dimension `d*` (both sides).
+    Dim,
+}
+
+/// What defines a threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+pub enum Criterion {
+    /// The query noise without trigger crosstalk, pooled over seeds, equals `level` times the
+    /// population signal `1 - 1/L`.
+    NoiseRatio {
+        /// The critical ratio.
+        level: f64,
+    },
+    /// An accuracy equals `level`.
+    Accuracy {
+        /// Which accuracy.
+        quantity: Quantity,
+        /// The critical accuracy.
+        level: f64,
+    },
+}
+
+/// How critical values are searched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// What is varied.
+    pub axis: SearchAxis,
+    /// What defines the threshold.
+    pub criterion: Criterion,
+}
+
+/// Exponents of a law by symbol; a symbol that is not listed is not part of the law.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exponents {
+    /// Exponent of `V`.
+    #[serde(default)]
+    pub vocab: Option<f64>,
+    /// Exponent of `d`.
+    #[serde(default)]
+    pub dim: Option<f64>,
+    /// Exponent of `L`.
+    #[serde(default)]
+    pub len: Option<f64>,
+    /// Exponent of `N`.
+    #[serde(default)]
+    pub samples: Option<f64>,
+}
+
+/// Margins of the tests of a threshold experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThresholdTest {
+    /// Margin of each exponent against the finite-size formula on the same design.
+    #[serde(default = "default_margin")]
+    pub margin: f64,
+    /// Margin of the constant, as a factor.
+    #[serde(default = "default_constant")]
+    pub constant: f64,
+    /// Exponents of the asymptotic law, tested with the margin widened by the formula's own drift
+    /// (capped at .20). Absent: the asymptotic law is not tested on this design.
+    #[serde(default)]
+    pub asymptotic: Option<Exponents>,
+    /// The exponents of the law, when they differ from the formula's slopes by design: none.
+    #[serde(default)]
+    pub skip_slopes: bool,
+}
+
+fn default_margin() -> f64 {
+    crate::stats::verdict::EXPONENT_MARGIN
+}
+
+fn default_constant() -> f64 {
+    crate::stats::verdict::CONSTANT_FACTOR
+}
+
+/// Test of measured against predicted accuracies over the cells of a design.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccuracyTest {
+    /// Margin of the mean signed error.
+    pub margin: f64,
+    /// Largest standard deviation of the error over cells.
+    pub max_sd: f64,
+    /// The window: cells whose predicted attention accuracy is at least this.
+    #[serde(default)]
+    pub min_attention: f64,
+    /// The window: cells whose predicted accuracy lies within these bounds, so that cells where
+    /// everything is 0 or 1 cannot dilute an error.
+    #[serde(default = "whole_range")]
+    pub predicted_between: [f64; 2],
+}
+
+fn whole_range() -> [f64; 2] {
+    [0.0, 1.0]
+}
+
+/// Axis of a curve figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SweepAxis {
+    /// `N`.
+    Samples,
+    /// `d`.
+    Dim,
+    /// `L`.
+    Len,
+    /// `V`.
+    Vocab,
+}
+
+impl SweepAxis {
+    /// Value of a setting on this axis.
+    #[must_use]
+    pub fn of(self, s: &Setting) -> f64 {
+        match self {
+            SweepAxis::Samples => s.samples.as_f64(),
+            SweepAxis::Dim => s.dim_in.min(s.dim_out) as f64,
+            SweepAxis::Len => s.len as f64,
+            SweepAxis::Vocab => s.vocab as f64,
+        }
+    }
+
+    /// Symbol and words for an axis label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            SweepAxis::Samples => "N (training samples)",
+            SweepAxis::Dim => "d (embedding dimension)",
+            SweepAxis::Len => "L (sequence length)",
+            SweepAxis::Vocab => "V (vocabulary size)",
+        }
+    }
+
+    /// Symbol.
+    #[must_use]
+    pub fn symbol(self) -> &'static str {
+        match self {
+            SweepAxis::Samples => "N",
+            SweepAxis::Dim => "d",
+            SweepAxis::Len => "L",
+            SweepAxis::Vocab => "V",
+        }
+    }
+}
+
+/// What an experiment does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+pub enum Kind {
+    /// Critical values over a design, fitted by a log-log regression.
+    Threshold {
+        /// The search.
+        search: Search,
+        /// The tests.
+        test: ThresholdTest,
+    },
+    /// Accuracy curves beside the formula.
+    Curves {
+        /// Abscissa.
+        axis: SweepAxis,
+        /// Accuracies drawn; the first is tested.
+        quantities: Vec<Quantity>,
+        /// The test.
+        test: AccuracyTest,
+    },
+    /// Heat map over `(N, d)` with the theory boundary.
+    Phase {
+        /// The accuracy shown and tested.
+        quantity: Quantity,
+        /// Level of the boundary.
+        level: f64,
+        /// The test.
+        test: AccuracyTest,
+    },
+    /// Decoders of the first gradient against the lower bound, three-step descent beside them.
+    Bound {
+        /// Margin by which an accuracy may exceed the bound and still count as keeping it.
+        margin: f64,
+    },
+}
+
+/// The design of one profile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Design {
+    /// Trials per point (per level of a search).
+    pub seeds: u64,
+    /// The settings.
+    pub blocks: Vec<Block>,
+    /// Fresh sequences per trial.
+    #[serde(default)]
+    pub test_sequences: Option<usize>,
+    /// Precision of the engine.
+    #[serde(default)]
+    pub precision: Precision,
+}
+
+impl Design {
+    /// Configuration that measures a setting in this design.
+    #[must_use]
+    pub fn configuration(&self, s: &Setting) -> Configuration {
+        let mut c = Configuration::of(s);
+        c.precision = self.precision;
+        if let Some(n) = self.test_sequences {
+            c.test_sequences = n;
+        }
+        c.input = TableChoice {
+            dim: s.dim_in,
+            ..c.input
+        };
+        c
+    }
+}
+
+/// An experiment file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Identifier, equal to the file's stem.
+    pub id: String,
+    /// Title in the report.
+    pub title: String,
+    /// Identifier of the claim in the registry.
+    pub claim: String,
+    /// Why this design: what it isolates, how it was chosen.
+    pub rationale: String,
+    /// What is done.
+    #[serde(rename = "task")]
+    pub kind: Kind,
+    /// Designs by profile; a profile that is absent skips the experiment.
+    pub profile: Profiles,
+}
+
+/// Designs by profile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profiles {
+    /// Minutes on two cores.
+    #[serde(default)]
+    pub quick: Option<Design>,
+    /// The committed report.
+    #[serde(default)]
+    pub full: Option<Design>,
+}
+
+/// Which designs are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// Within 3 minutes on 2 cores.
+    Quick,
+    /// Within 30 minutes on 2 cores.
+    Full,
+}
+
+impl Profile {
+    /// Directory name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Quick => "quick",
+            Profile::Full => "full",
+        }
+    }
+}
+
+impl Experiment {
+    /// The design of a profile, if the experiment takes part in it.
+    #[must_use]
+    pub fn design(&self, profile: Profile) -> Option<&Design> {
+        match profile {
+            Profile::Quick => self.profile.quick.as_ref(),
+            Profile::Full => self.profile.full.as_ref(),
+        }
+    }
+
+    /// Parses and checks one file's text; `path` is for messages.
+    ///
+    /// # Errors
+    /// Names the file, the key and what is allowed.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, SpecError> {
+        let fail = |problem: String| SpecError::Invalid {
+            path: path.to_owned(),
+            problem,
+        };
+        let experiment: Experiment =
+            toml::from_str(text).map_err(|e| fail(with_nearest_key(&e.to_string())))?;
+        let stem = path
+            .file_stem()
+            .and_then(|s| s.to_str())
+            .unwrap_or_default();
+        if experiment.id != stem {
+            return Err(fail(format!(
+                "id = \"{}\" must equal the file's name without its ending, \"{stem}\"",
+                experiment.id
+            )));
+        }
+        let claims = recall_theory::registry::claims();
+        if !claims.iter().any(|c| c.id == experiment.claim) {
+            let ids: Vec<&str> = claims.iter().map(|c| c.id).collect();
+            return Err(fail(format!(
+                "claim = \"{}\" is not in the registry; known claims: {}",
+                experiment.claim,
+                ids.join(", ")
+            )));
+        }
+        experiment.check().map_err(fail)?;
+        Ok(experiment)
+    }
+
+    /// Checks ranges that types cannot express.
+    fn check(&self) -> Result<(), String> {
+        let positive = |name: &str, x: f64| {
+            if x.is_finite() && x > 0.0 {
+                Ok(())
+            } else {
+                Err(format!("{name} = {x}: must be a positive finite number"))
+            }
+        };
+        let level = |x: f64| {
+            if x > 0.0 && x < 1.0 {
+                Ok(())
+            } else {
+                Err(format!(
+                    "level = {x}: an accuracy level lies strictly between 0 and 1"
+                ))
+            }
+        };
+        let accuracy_test = |t: &AccuracyTest| {
+            positive("task.test.margin", t.margin)?;
+            positive("task.test.max_sd", t.max_sd)?;
+            let [lo, hi] = t.predicted_between;
+            if (0.0..1.0).contains(&lo) && lo < hi && hi <= 1.0 {
+                Ok(())
+            } else {
+                Err(format!(
+                    "task.test.predicted_between = [{lo}, {hi}]: must be two increasing numbers in [0, 1]"
+                ))
+            }
+        };
+        match &self.kind {
+            Kind::Threshold { search, test } => {
+                positive("task.test.margin", test.margin)?;
+                if test.constant.is_nan() || test.constant <= 1.0 {
+                    return Err(format!(
+                        "task.test.constant = {}: a factor above 1",
+                        test.constant
+                    ));
+                }
+                match search.criterion {
+                    Criterion::NoiseRatio { level } => {
+                        positive("task.search.criterion.level", level)?;
+                        if search.axis == SearchAxis::Dim {
+                            return Err("task.search.axis = \"dim\" needs an accuracy criterion; the noise ratio is searched in \"samples\"".into());
+                        }
+                    }
+                    Criterion::Accuracy { level: p, .. } => level(p)?,
+                }
+            }
+            Kind::Curves {
+                quantities, test, ..
+            } => {
+                if quantities.is_empty() {
+                    return Err("task.quantities is empty: name at least one of \"attention\", \"recall\", \"accuracy\", \"one-step\"".into());
+                }
+                accuracy_test(test)?;
+            }
+            Kind::Phase { level: p, test, .. } => {
+                level(*p)?;
+                accuracy_test(test)?;
+            }
+            Kind::Bound { margin } => positive("task.margin", *margin)?,
+        }
+        for (name, design) in [("quick", &self.profile.quick), ("full", &self.profile.full)] {
+            let Some(design) = design else { continue };
+            if design.seeds < 2 {
+                return Err(format!(
+                    "profile.{name}.seeds = {}: at least 2 trials are needed for a standard error",
+                    design.seeds
+                ));
+            }
+            if design.test_sequences == Some(0) {
+                return Err(format!(
+                    "profile.{name}.test_sequences = 0: must be at least 1"
+                ));
+            }
+            if design.blocks.is_empty() {
+                return Err(format!(
+                    "profile.{name}.blocks is empty: name at least one block"
+                ));
+            }
+            for (i, block) in design.blocks.iter().enumerate() {
+                let settings = block
+                    .settings()
+                    .map_err(|e| format!("profile.{name}.blocks[{i}]: {e}"))?;
+                if settings.is_empty() {
+                    return Err(format!("profile.{name}.blocks[{i}]: a list is empty"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why an experiment file is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// The file or directory cannot be read.
+    #[error("{}: cannot read it: {source}", path.display())]
+    Read {
+        /// The path.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The content is wrong.
+    #[error("{}: {problem}", path.display())]
+    Invalid {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+    /// No experiment at all.
+    #[error("{}: no experiment files (*.toml) here", path.display())]
+    Empty {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// Reads all `*.toml` of a directory, in the order of their names.
+///
+/// # Errors
+/// The first file that cannot be read or is invalid.
+pub fn load_directory(dir: &Path) -> Result<Vec<Experiment>, SpecError> {
+    let read = |source| SpecError::Read {
+        path: dir.to_owned(),
+        source,
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        if path.extension().is_some_and(|e| e == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    if paths.is_empty() {
+        return Err(SpecError::Empty {
+            path: dir.to_owned(),
+        });
+    }
+    paths
+        .iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(path).map_err(|source| SpecError::Read {
+                path: path.clone(),
+                source,
+            })?;
+            Experiment::parse(path, &text)
+        })
+        .collect()
+}
+
+/// Appends the nearest valid key to a message of the form "unknown field `x`, expected ...".
+fn with_nearest_key(message: &str) -> String {
+    let quoted: Vec<&str> = message
+        .find("unknown field")
+        .or_else(|| message.find("unknown variant"))
+        .map(|at| message[at..].split('`').skip(1).step_by(2).collect())
+        .unwrap_or_default();
+    let Some((unknown, known)) = quoted.split_first() else {
+        return message.to_owned();
+    };
+    let nearest = known
+        .iter()
+        .map(|k| (strsim::damerau_levenshtein(unknown, k), *k))
+        .min()
+        .filter(|(distance, _)| *distance <= unknown.len().max(3) / 2 + 1);
+    match nearest {
+        Some((_, key)) => format!("{}\nDid you mean `{key}`?", message.trim_end()),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+id = "x"
+title = "T"
+claim = "accuracy-curves"
+rationale = "R"
+[task]
+kind = "curves"
+axis = "samples"
+quantities = ["accuracy"]
+test = { margin = 0.02, max_sd = 0.04 }
+[profile.quick]
+seeds = 4
+[[profile.quick.blocks]]
+label = "a"
+vocab = 128
+dim = [16, 32]
+len = 8
+samples = [100, "infinite"]
+"#;
+
+    fn parse(text: &str) -> Result<Experiment, String> {
+        Experiment::parse(Path::new("dir/x.toml"), text).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_good_file_expands_in_a_fixed_order() {
+        let e = parse(GOOD).unwrap();
+        let settings = e.profile.quick.unwrap().blocks[0].settings().unwrap();
+        let shape: Vec<_> = settings.iter().map(|s| (s.dim_in, s.samples)).collect();
+        assert_eq!(
+            shape,
+            [
+                (16, Samples::Finite(100)),
+                (16, Samples::Infinite),
+                (32, Samples::Finite(100)),
+                (32, Samples::Infinite)
+            ]
+        );
+    }
+
+    #[test]
+    fn errors_name_file_key_and_remedy() {
+        for (from, to, expected) in [
+            ("margin = 0.02", "margn = 0.02", "Did you mean `margin`?"),
+            ("vocab = 128", "vocb = 128", "Did you mean `vocab`?"),
+            ("\"accuracy\"", "\"acuracy\"", "Did you mean `accuracy`?"),
+            ("seeds = 4", "seeds = 1", "seeds = 1: at least 2"),
+            ("vocab = 128", "vocab = 1", "blocks[0]: vocab = 1"),
+            ("id = \"x\"", "id = \"y\"", "must equal the file's name"),
+            (
+                "claim = \"accuracy-curves\"",
+                "claim = \"nope\"",
+                "known claims",
+            ),
+            ("margin = 0.02", "margin = -1", "must be a positive"),
+        ] {
+            assert!(GOOD.contains(from));
+            let message = parse(&GOOD.replace(from, to)).unwrap_err();
+            assert!(message.contains(expected), "{to}: {message}");
+            assert!(message.contains("dir/x.toml"), "{message}");
+        }
+    }
+}
