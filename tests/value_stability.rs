@@ -4,6 +4,8 @@
 //! drew. So if a test here fails, either undo the change of the draws, or bump
 //! `rng::RNG_SCHEME` (it is part of every key) and pin the new numbers.
 
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions unwrap too
+
 use rand_chacha::rand_core::Rng;
 use recall_capacity::embedding::{Embeddings, Table};
 use recall_capacity::job::{Configuration, Engine, Job};
