@@ -78,7 +78,7 @@ pub struct Args {
     /// Fresh sequences per trial
     #[arg(long, value_name = "N", default_value_t = TEST_SEQUENCES, allow_negative_numbers = true)]
     pub test_sequences: usize,
-    /// Do not isolate the parts of the noise (about a fifth of the work)
+    /// Do not isolate the parts of the noise, which takes two thirds of the time
     #[arg(long)]
     pub no_decompose: bool,
     /// Print one JSON object
