@@ -1,6 +1,6 @@
 //! Attention accuracy and end-to-end accuracy. Derivation: `accuracy.md`.
 
-use crate::attention::{Budget, budget};
+use crate::attention::{TrialBudget, imbalance_fluctuation, nominal_signal};
 use crate::gauss;
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_5, HERMITE_7, factor_nodes, norm_nodes};
@@ -25,47 +25,46 @@ pub fn effective_competitors(s: &Setting) -> f64 {
     (v - 1.0) * -((s.len as f64 - 1.0) * (-1.0 / v).ln_1p()).exp_m1()
 }
 
-/// Relative variance between trials of the variance of the token scores (note, eq. 6): a query
-/// noise of `d` independent directions has `2/d`; the mean bias is a single direction whose
-/// length is the square of a quadratic form of the label imbalance.
-fn spread_fluctuation(s: &Setting, b: &Budget) -> f64 {
-    let (zi, zo) = (Moments::input(s), Moments::output(s));
-    let total: f64 = b.variance[..8].iter().sum();
-    if total <= 0.0 {
+/// Relative variance between trials of the variance of the token scores at a given label
+/// imbalance (note, eq. 6): `w'^T Sigma w'` of a Gaussian `w'` of covariance `C` has
+/// `2 tr (C Sigma)^2 / (tr C Sigma)^2`; the mean bias has `C ~ Sigma^2`, the rest `C ~ Sigma`.
+fn spread_fluctuation(zi: &Moments, bias_share: f64) -> f64 {
+    if zi.overlap == 0.0 {
         return 0.0;
     }
-    let gram = 2.0 * zo.t2;
-    let imbalance = ((1.0 + 6.0 * gram + 3.0 * gram * gram) / (1.0 + gram).powi(2) - 1.0).max(0.0);
-    let directions = 2.0 * zi.overlap;
-    let share = b.variance[0] / total;
-    let rest = 1.0 - share;
-    share * share * (imbalance + directions) + rest * rest * directions
+    let rest = 1.0 - bias_share;
+    2.0 * (bias_share * bias_share * zi.t6 / zi.t3.powi(2) + rest * rest * zi.t4 / zi.t2.powi(2))
 }
 
 fn trial_states(s: &Setting) -> Vec<TrialState> {
-    let b = budget(s);
-    let zi = Moments::input(s);
-    let quiet: f64 = b.variance[..8].iter().sum();
+    let (zi, zo) = (Moments::input(s), Moments::output(s));
+    let nominal = nominal_signal(s);
     let mut states = Vec::new();
-    for &(z, wz) in &norm_nodes(&HERMITE_5, zi.norm_variance) {
-        for &(f, wf) in &factor_nodes(&HERMITE_5, spread_fluctuation(s, &b)) {
-            let sd = (f * quiet + b.variance[8] * z).sqrt();
-            let noise = (b.signal_variance * z * z + b.trigger_score_variance * f * z).sqrt();
-            for &(x, wx) in &HERMITE_7 {
-                let score = b.signal * z + noise * x;
-                states.push(TrialState {
-                    weight: wz * wf * wx,
-                    ratio: if sd > 0.0 {
-                        score / sd
-                    } else {
-                        f64::INFINITY.copysign(score)
-                    },
-                    relative_signal: if b.signal > 0.0 {
-                        score / b.signal
-                    } else {
-                        0.0
-                    },
-                });
+    let imbalance = if crate::labels::LabelMoments::of(s).imbalance > 0.0 {
+        imbalance_fluctuation(&zo)
+    } else {
+        0.0
+    };
+    for &(h, wh) in &norm_nodes(&HERMITE_5, imbalance) {
+        let b = TrialBudget::new(s, h);
+        let fluctuation = spread_fluctuation(&zi, b.bias_share);
+        for &(z, wz) in &norm_nodes(&HERMITE_5, zi.norm_variance) {
+            let crosstalk = b.crosstalk(z);
+            for &(f, wf) in &factor_nodes(&HERMITE_5, fluctuation) {
+                let sd = (f * b.quiet + crosstalk).sqrt();
+                let (mean, variance) = b.score(z, f);
+                for &(x, wx) in &HERMITE_7 {
+                    let score = mean + variance.sqrt() * x;
+                    states.push(TrialState {
+                        weight: wh * wz * wf * wx,
+                        ratio: if sd > 0.0 {
+                            score / sd
+                        } else {
+                            f64::INFINITY.copysign(score)
+                        },
+                        relative_signal: if nominal > 0.0 { score / nominal } else { 0.0 },
+                    });
+                }
             }
         }
     }
