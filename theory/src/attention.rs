@@ -257,7 +257,8 @@ impl Context {
                 + l * l
                     * noise
                     * weighted
-                    * (x.token_pair + 2.0 * swap + carries * overlap * x.token));
+                    * (x.token_pair + 2.0 * swap + carries * overlap * x.token))
+            + l * inv * labels.cube * x.token / len;
         let signal_bias = unit * l.powi(4) / (len * len * v) * entry * x.powers[2];
         // Own-token part of the signal: c_v = kappa_v sum_v' kappa_v' K_vv' G_vv', off-diagonal
         // and diagonal contributions.
@@ -295,6 +296,11 @@ impl Context {
         let along_norms = own
             * (zi.norm_variance * pairs([1.0, excess, r * len])
                 + zo.norm_variance * pairs([1.0, excess, -r]));
+        // Sequence noise: the informative positions complete the class mean (l^2 + l/L = l), and
+        // an attended informative token lowers its sequence (-own/L), which reads R backwards.
+        let along_noise = 2.0 * cross / (l * len)
+            - 2.0 * len * l.powi(3) * inv * (labels.cube - labels.square) * x.powers[1]
+            - 2.0 * v * l * inv * inv * labels.square * x.token / len;
         Terms {
             variance: [
                 mean_bias,
@@ -306,7 +312,7 @@ impl Context {
                 population,
                 label_count,
             ],
-            covariance: along_mean + along_counts + along_norms,
+            covariance: along_mean + along_counts + along_norms + along_noise,
         }
     }
 
