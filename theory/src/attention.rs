@@ -159,7 +159,7 @@ struct Context {
     len: f64,
     /// `1 - 1/L`.
     l: f64,
-    /// `S0^-2 eta^2 = L^4 V^2`.
+    /// `(eta/S0)^2 = L^4 V^2`.
     unit: f64,
 }
 
@@ -327,7 +327,7 @@ impl Context {
 
     /// Crosstalk along the trigger in units of `|z_trig|^2`, for `w = (T + alpha Sigma) z_trig`
     /// with `alpha = (at_rest, gain) . (1, g)` the trigger's own value read back: `E d^-1 tr (T +
-    /// alpha Sigma) Sigma (T + alpha Sigma)`, and its part without `T` (note, eq. 25).
+    /// alpha Sigma) Sigma (T + alpha Sigma)`, and its part without `T` (note, eq. 21).
     fn trigger(
         &self,
         signal: (f64, f64),
