@@ -1,6 +1,6 @@
 //! Attention accuracy and end-to-end accuracy. Derivation: `accuracy.md`.
 
-use crate::attention::{Budget, budget};
+use crate::attention::{TrialBudget, imbalance_fluctuation, nominal_signal};
 use crate::gauss;
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_5, HERMITE_7, factor_nodes, norm_nodes};
@@ -25,47 +25,46 @@ pub fn effective_competitors(s: &Setting) -> f64 {
     (v - 1.0) * -((s.len as f64 - 1.0) * (-1.0 / v).ln_1p()).exp_m1()
 }
 
-/// Relative variance between trials of the variance of the token scores (note, eq. 6): a query
-/// noise of `d` independent directions has `2/d`; the mean bias is a single direction whose
-/// length is the square of a quadratic form of the label imbalance.
-fn spread_fluctuation(s: &Setting, b: &Budget) -> f64 {
-    let (zi, zo) = (Moments::input(s), Moments::output(s));
-    let total: f64 = b.variance[..8].iter().sum();
-    if total <= 0.0 {
+/// Relative variance between trials of the variance of the token scores at a given label
+/// imbalance (note, eq. 6): `w'^T Sigma w'` of a Gaussian `w'` of covariance `C` has
+/// `2 tr (C Sigma)^2 / (tr C Sigma)^2`; the mean bias has `C ~ Sigma^2`, the rest `C ~ Sigma`.
+fn spread_fluctuation(zi: &Moments, bias_share: f64) -> f64 {
+    if zi.overlap == 0.0 {
         return 0.0;
     }
-    let gram = 2.0 * zo.t2;
-    let imbalance = ((1.0 + 6.0 * gram + 3.0 * gram * gram) / (1.0 + gram).powi(2) - 1.0).max(0.0);
-    let directions = 2.0 * zi.overlap;
-    let share = b.variance[0] / total;
-    let rest = 1.0 - share;
-    share * share * (imbalance + directions) + rest * rest * directions
+    let rest = 1.0 - bias_share;
+    2.0 * (bias_share * bias_share * zi.t6 / zi.t3.powi(2) + rest * rest * zi.t4 / zi.t2.powi(2))
 }
 
 fn trial_states(s: &Setting) -> Vec<TrialState> {
-    let b = budget(s);
-    let zi = Moments::input(s);
-    let quiet: f64 = b.variance[..8].iter().sum();
+    let (zi, zo) = (Moments::input(s), Moments::output(s));
+    let nominal = nominal_signal(s);
     let mut states = Vec::new();
-    for &(z, wz) in &norm_nodes(&HERMITE_5, zi.norm_variance) {
-        for &(f, wf) in &factor_nodes(&HERMITE_5, spread_fluctuation(s, &b)) {
-            let sd = (f * quiet + b.variance[8] * z).sqrt();
-            let noise = (b.signal_variance * z * z + b.trigger_score_variance * f * z).sqrt();
-            for &(x, wx) in &HERMITE_7 {
-                let score = b.signal * z + noise * x;
-                states.push(TrialState {
-                    weight: wz * wf * wx,
-                    ratio: if sd > 0.0 {
-                        score / sd
-                    } else {
-                        f64::INFINITY.copysign(score)
-                    },
-                    relative_signal: if b.signal > 0.0 {
-                        score / b.signal
-                    } else {
-                        0.0
-                    },
-                });
+    let imbalance = if crate::labels::LabelMoments::of(s).imbalance > 0.0 {
+        imbalance_fluctuation(&zo)
+    } else {
+        0.0
+    };
+    for &(h, wh) in &norm_nodes(&HERMITE_5, imbalance) {
+        let b = TrialBudget::new(s, h);
+        let fluctuation = spread_fluctuation(&zi, b.bias_share);
+        for &(z, wz) in &norm_nodes(&HERMITE_5, zi.norm_variance) {
+            let crosstalk = b.crosstalk(z);
+            for &(f, wf) in &factor_nodes(&HERMITE_5, fluctuation) {
+                let sd = (f * b.quiet + crosstalk).sqrt();
+                let (mean, variance) = b.score(z, f);
+                for &(x, wx) in &HERMITE_7 {
+                    let score = mean + variance.sqrt() * x;
+                    states.push(TrialState {
+                        weight: wh * wz * wf * wx,
+                        ratio: if sd > 0.0 {
+                            score / sd
+                        } else {
+                            f64::INFINITY.copysign(score)
+                        },
+                        relative_signal: if nominal > 0.0 { score / nominal } else { 0.0 },
+                    });
+                }
             }
         }
     }
@@ -265,36 +264,101 @@ fn softmax_weight(s: &Setting, t: &TrialState, strength: f64, g: f64) -> (f64, f
     (alpha, (1.0 - alpha).powi(2) * log_square.exp())
 }
 
-/// As [`argmax_accuracy`] with softmax weights: the class weight is `kappa alpha`, the clutter of
-/// the other positions enters the load in training and the length of the read-out at test.
-fn softmax_accuracy(s: &Setting, strength: f64) -> f64 {
-    let labels = crate::labels::LabelMoments::of(s);
-    let excess = labels.square - 1.0;
-    let states = trial_states(s);
-    let mut mean_square = 0.0;
-    let mut clutter = 0.0;
-    let mut mean = 0.0;
-    for t in &states {
-        for (g, w) in token_nodes() {
-            let (a, rest) = softmax_weight(s, t, strength, g);
-            mean += t.weight * w * a;
-            mean_square += t.weight * w * a * a;
-            clutter += t.weight * w * rest;
+/// Recall probability on a grid of relative weight (steps of half a sample) and test clutter.
+struct SoftTable {
+    step: f64,
+    /// `recall[clutter][weight]`, clutter in the order of [`CLUTTER`].
+    recall: [Vec<f64>; 4],
+}
+
+/// Grid of the squared weight on other positions, relative to that of the informative one.
+const CLUTTER: [f64; 4] = [0.0, 0.3, 1.0, 3.0];
+
+impl SoftTable {
+    fn new(s: &Setting, load: f64) -> Self {
+        let weights = class_weights(s, 1.0);
+        let top = weights.iter().rfind(|w| w.1 > 1e-7).map_or(1.0, |w| w.0);
+        let step = (top / 24.0).max(0.5 * sample_weight(s)).min(0.5);
+        let cells = (1.5 * top / step).ceil() as usize;
+        let row = |clutter: f64| {
+            (0..=cells)
+                .map(|k| recall_given(s, k as f64 * step, load, &weights, clutter))
+                .collect()
+        };
+        SoftTable {
+            step,
+            recall: CLUTTER.map(row),
         }
     }
-    if mean_square <= 0.0 {
+
+    fn at(&self, weight: f64, clutter: f64) -> f64 {
+        let i = CLUTTER
+            .iter()
+            .rposition(|c| *c <= clutter)
+            .unwrap_or(0)
+            .min(2);
+        let t = ((clutter - CLUTTER[i]) / (CLUTTER[i + 1] - CLUTTER[i])).min(1.0);
+        let along = |row: &[f64]| {
+            let x = (weight / self.step).min(row.len() as f64 - 1.0);
+            let k = (x as usize).min(row.len() - 2);
+            row[k] + (row[k + 1] - row[k]) * (x - k as f64)
+        };
+        along(&self.recall[i]) * (1.0 - t) + along(&self.recall[i + 1]) * t
+    }
+}
+
+/// `V/N`, the weight of one sample in its class.
+fn sample_weight(s: &Setting) -> f64 {
+    match s.samples {
+        Samples::Finite(n) => s.vocab as f64 / n as f64,
+        Samples::Infinite => 0.0,
+    }
+}
+
+/// As the accuracy with argmax attention, with softmax weights (note, eq. 12): a token of own
+/// score `g` is stored with weight `kappa a(g)`, read with `a(g)`, and the other positions add
+/// squared length to what is stored and to what is read.
+fn softmax_accuracy(s: &Setting, strength: f64) -> f64 {
+    let n = effective_competitors(s);
+    let states = trial_states(s);
+    // Per state and score: probability, weight, squared weight elsewhere, hit rate.
+    let mut cells = Vec::new();
+    let (mut mean, mut square, mut elsewhere) = (0.0, 0.0, 0.0);
+    for t in &states {
+        for (g, w) in token_nodes() {
+            let p = t.weight * w;
+            let (a, rest) = softmax_weight(s, t, strength, g);
+            mean += p * a;
+            square += p * a * a;
+            elsewhere += p * rest;
+            if p > 1e-9 {
+                cells.push((p, a, rest, hit(t.ratio, g, n)));
+            }
+        }
+    }
+    if mean <= 0.0 {
         return 1.0 / s.vocab as f64;
     }
-    let relative = clutter / mean_square;
-    let weights = class_weights(s, 1.0);
-    // In units of the mean weight: load of the informative tokens, plus what leaks to others.
-    let spread = mean_square / (mean * mean);
-    let load = spread * (1.0 + excess * (1.0 + relative));
-    let hit_rate = attention_accuracy(s);
-    let recall: f64 = weights
+    let labels = crate::labels::LabelMoments::of(s);
+    let load = (labels.square * square + sample_weight(s) * elsewhere) / (mean * mean);
+    let table = SoftTable::new(s, load);
+    let weights: Vec<(f64, f64)> = class_weights(s, 1.0)
+        .into_iter()
+        .filter(|w| w.1 > 1e-5)
+        .collect();
+    cells
         .iter()
-        .filter(|w| w.1 > 1e-7)
-        .map(|&(kappa, p)| p * recall_given(s, kappa, load, &weights, relative))
-        .sum();
-    hit_rate.max(mean * hit_rate) * recall
+        .map(|&(p, a, rest, hit)| {
+            let clutter = if a > 0.0 {
+                rest / (a * a)
+            } else {
+                f64::INFINITY
+            };
+            let recall: f64 = weights
+                .iter()
+                .map(|&(kappa, q)| q * table.at(kappa * a / mean, clutter))
+                .sum();
+            p * hit * recall
+        })
+        .sum()
 }

@@ -49,6 +49,8 @@ pub struct Budget {
     pub signal_variance: f64,
     /// Expected variance over tokens by term, in the order of [`NOISE_NAMES`].
     pub variance: [f64; 9],
+    /// Twice the covariances between different terms (note, section 4).
+    pub covariance: f64,
     /// Expected variance over tokens of `(w - T z_trig) . z_in(v)`: all terms, less the crosstalk
     /// of `T z_trig` itself.
     pub interference: f64,
@@ -58,10 +60,10 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// `sqrt` of the sum of all terms.
+    /// `sqrt` of the sum of all terms and of their covariances.
     #[must_use]
     pub fn spread(&self) -> f64 {
-        self.variance.iter().sum::<f64>().sqrt()
+        (self.variance.iter().sum::<f64>() + self.covariance).sqrt()
     }
 
     /// Index into [`NOISE_NAMES`] of the largest term.
@@ -78,7 +80,7 @@ impl Budget {
 }
 
 /// Quadratic form in which the size of `w' = Z_in^T A` is measured: traces against powers of the
-/// token covariance `Sigma`.
+/// token covariance `Sigma` (note, eq. 7).
 struct Metric {
     /// `tr X Sigma`, `tr X Sigma^2`, `tr X Sigma^3`.
     powers: [f64; 3],
@@ -109,165 +111,373 @@ impl Metric {
     }
 }
 
+/// First and second moment of the common factor `g = delta^T G delta` of a trial, the squared
+/// label imbalance seen through the outputs (note, eq. 8).
+#[derive(Clone, Copy)]
+struct Imbalance {
+    mean: f64,
+    square: f64,
+}
+
+impl Imbalance {
+    /// Over trials, for Gaussian `delta`.
+    fn random(zo: &Moments, labels: &LabelMoments) -> Self {
+        let mean = labels.imbalance;
+        Imbalance {
+            mean,
+            square: mean * mean * (1.0 + imbalance_fluctuation(zo)),
+        }
+    }
+
+    fn fixed(g: f64) -> Self {
+        Imbalance {
+            mean: g,
+            square: g * g,
+        }
+    }
+
+    fn variance(self) -> f64 {
+        self.square - self.mean * self.mean
+    }
+}
+
+/// Relative variance between trials of `g = delta^T G delta`.
+pub(crate) fn imbalance_fluctuation(zo: &Moments) -> f64 {
+    2.0 * zo.t2
+}
+
+/// A setting with what the terms need of it.
+struct Context {
+    zi: Moments,
+    zo: Moments,
+    labels: LabelMoments,
+    /// Third-moment correction of iid counts, `1/N`; 0 when balanced.
+    skew: f64,
+    /// 1 where the values carry the trigger.
+    carries: f64,
+    v: f64,
+    len: f64,
+    /// `1 - 1/L`.
+    l: f64,
+    /// `(eta/S0)^2 = L^4 V^2`.
+    unit: f64,
+}
+
+/// The first eight terms in a metric.
+struct Terms {
+    variance: [f64; 8],
+    /// Twice the covariances between them.
+    covariance: f64,
+}
+
+impl Context {
+    fn new(s: &Setting) -> Self {
+        let (v, len) = (s.vocab as f64, s.len as f64);
+        let labels = LabelMoments::of(s);
+        Context {
+            zi: Moments::input(s),
+            zo: Moments::output(s),
+            labels,
+            skew: if s.labels == Labels::Iid {
+                labels.inverse_n
+            } else {
+                0.0
+            },
+            carries: f64::from(u8::from(s.trigger_in_values)),
+            v,
+            len,
+            l: 1.0 - 1.0 / len,
+            unit: len.powi(4) * v * v,
+        }
+    }
+
+    /// `E sum_j p_j (G delta)_j^2`: how strongly the label imbalance is read through the outputs.
+    fn pull(&self) -> f64 {
+        self.labels.imbalance * (self.zo.t2 + self.skew)
+    }
+
+    /// `E kappa^2 (G delta)^2` over labels, diagonal of the output Gram matrix apart.
+    fn entry(&self) -> f64 {
+        let d = self.zo.diagonal_squared;
+        self.labels.square * self.labels.imbalance * (self.zo.t2 - d / self.v)
+            + d * self.labels.twist / (self.v * self.v)
+    }
+
+    /// `V sum_j p_j^2 G^2` over label pairs, split into off-diagonal and diagonal entries of the
+    /// output Gram matrix: the weight with which sequence noise reaches a label's own token.
+    fn weighted_gram(&self) -> f64 {
+        self.labels.square * self.zo.t2
+            + self.zo.diagonal_squared / self.v * (self.labels.cube - self.labels.square)
+    }
+
+    /// Mean over pairs of samples of the squared output Gram entry.
+    fn pair_gram(&self) -> f64 {
+        self.zo.t2 + self.zo.diagonal_squared * self.labels.imbalance
+    }
+
+    /// The first eight terms in a metric (note, section 3) and their covariances (section 4).
+    fn interference(&self, x: &Metric, g: Imbalance) -> Terms {
+        let Context {
+            zi,
+            zo,
+            labels,
+            carries,
+            v,
+            len,
+            l,
+            unit,
+            ..
+        } = self;
+        let (carries, v, len, l, unit) = (*carries, *v, *len, *l, *unit);
+        let inv = labels.inverse_n;
+        let s2 = zo.t2;
+        let overlap = zi.overlap;
+        // A within-sequence read-out of scores b: (l/L) E[l^2 b_v^2 + mean(b^2)/L].
+        let flow = |direct: f64, mean: f64| l / len * (l * l * direct + mean / len);
+        let (pull, entry, weighted) = (self.pull(), self.entry(), self.weighted_gram());
+        // Sequence noise of one label column has covariance (l/L)(1/V) P / N.
+        let noise = l / len * inv;
+
+        let coherent = unit * g.square * zi.mean_factor / v * x.powers[1];
+        let mean_bias = l.powi(6) * coherent;
+        let read = l * l * zi.mean_squared + carries * overlap / len.powi(2);
+        let own_read = read + carries * (1.0 / len.powi(2) + l * l * zi.mean_factor / v);
+        let mean_bias_flow = unit * inv * flow(read, read) * pull * x.token
+            + unit * (l / len).powi(2) * entry * own_read * x.token / v;
+        let cross = unit * inv * l.powi(5) / len * pull * x.powers[2];
+        let swap = zi.t2_or_one() * x.token / v;
+        let gradient_noise = unit
+            * (inv
+                * noise
+                * self.pair_gram()
+                * (flow(x.token_pair, zi.t2 * x.token) + l.powi(3) / len * swap)
+                + (l / len * inv).powi(2) * zi.norm_variance * x.token / v);
+        let signal_noise = unit / (len * len * v)
+            * (inv * weighted * flow(x.token_pair, zi.t2 * x.token)
+                + l * l
+                    * noise
+                    * weighted
+                    * (x.token_pair + 2.0 * swap + carries * overlap * x.token))
+            + l * inv * labels.cube * x.token / len;
+        let signal_bias = unit * l.powi(4) / (len * len * v) * entry * x.powers[2];
+        // Own-token part of the signal: c_v = kappa_v sum_v' kappa_v' K_vv' G_vv', off-diagonal
+        // and diagonal contributions.
+        let off_gram = (s2 - zo.diagonal_squared / v).max(0.0);
+        let off_diagonal = v * overlap * off_gram;
+        let norms = zi.norm_variance + zo.norm_variance + zi.norm_variance * zo.norm_variance;
+        let own = l * l * x.token / v;
+        let population = own * (off_diagonal + norms);
+        let excess = labels.square - 1.0;
+        // E (kappa_v kappa_v' - 1)^2 off and on the diagonal.
+        let off_counts = labels.square.powi(2) - 1.0;
+        let on_counts = labels.square_variance + excess * excess;
+        let carried =
+            carries * overlap * (v * off_gram * off_counts + zo.diagonal_squared * on_counts);
+        let label_count =
+            own * (labels.pair_variance + off_diagonal * off_counts + carried + norms * on_counts);
+
+        // Everything that points along g Sigma mu adds up to l g Sigma mu in place of
+        // l^3 g Sigma mu; its other parts are already inside their own terms.
+        let along_mean = coherent
+            * (l * l - l.powi(6) - 2.0 * (l * l / len).powi(2) - (l / (len * len)).powi(2))
+            + carries * 2.0 * len.powi(2) * v * l * l * g.square * zi.mean_factor * x.powers[0];
+        // The own-label part of signal_bias rises with n_j as label_count does; so does the own
+        // value of the trigger.
+        let twist = labels.twist_pair * (1.0 - 1.0 / v) / v;
+        let along_counts = 2.0 * len * l.powi(3) * twist * x.powers[1]
+            + carries
+                * (2.0 * l * l * twist * x.token + 2.0 * len * l.powi(3) * v * entry * x.powers[1]);
+        // What depends on |z_in(v)|^2 and |z_out(j)|^2 in population, label_count and
+        // gradient_noise (self pairs).
+        let r = v * inv;
+        let pairs = |parts: [f64; 3]| {
+            parts.iter().sum::<f64>().powi(2) - parts.iter().map(|a| a * a).sum::<f64>()
+        };
+        let along_norms = own
+            * (zi.norm_variance * pairs([1.0, excess, r * len])
+                + zo.norm_variance * pairs([1.0, excess, -r]));
+        // Sequence noise: the informative positions complete the class mean (l^2 + l/L = l), and
+        // an attended informative token lowers its sequence (-own/L), which reads R backwards.
+        let along_noise = 2.0 * cross / (l * len)
+            - 2.0 * len * l.powi(3) * inv * (labels.cube - labels.square) * x.powers[1]
+            - 2.0 * v * l * inv * inv * labels.square * x.token / len;
+        Terms {
+            variance: [
+                mean_bias,
+                mean_bias_flow,
+                cross,
+                gradient_noise,
+                signal_noise,
+                signal_bias,
+                population,
+                label_count,
+            ],
+            covariance: along_mean + along_counts + along_norms + along_noise,
+        }
+    }
+
+    /// Mean signal without the label imbalance, and what a unit of `g` adds to it where the
+    /// values carry the trigger.
+    fn signal(&self) -> (f64, f64) {
+        (
+            self.l * (1.0 - 1.0 / self.v) * self.labels.pairs,
+            self.carries * self.l * self.v,
+        )
+    }
+
+    /// Crosstalk along the trigger in units of `|z_trig|^2`, for `w = (T + alpha Sigma) z_trig`
+    /// with `alpha = (at_rest, gain) . (1, g)` the trigger's own value read back: `E d^-1 tr (T +
+    /// alpha Sigma) Sigma (T + alpha Sigma)`, and its part without `T` (note, eq. 21).
+    fn trigger(
+        &self,
+        signal: (f64, f64),
+        variance: f64,
+        alpha: (f64, f64),
+        g: Imbalance,
+    ) -> (f64, f64) {
+        let (zi, zo) = (&self.zi, &self.zo);
+        let t = signal.0 + signal.1 * g.mean;
+        let plain = zi.overlap * (t * t + variance) * (1.0 - 1.0 / self.v);
+        if self.carries == 0.0 {
+            return (plain, 0.0);
+        }
+        let a = alpha.0 + alpha.1 * g.mean;
+        let cross = t * a + signal.1 * alpha.1 * g.variance();
+        let square = a * a + alpha.1 * alpha.1 * g.variance();
+        let white = self.l * self.l * zi.t2 * (zo.t2 - zo.diagonal_squared / self.v);
+        let carried = zi.overlap * (square * zi.t3 + white);
+        (plain + 2.0 * zi.overlap * cross * zi.t2 + carried, carried)
+    }
+
+    /// `alpha` of the class mean alone, and with the trigger's own value read at the informative
+    /// position.
+    fn value_trigger(&self) -> [(f64, f64); 2] {
+        let gain = self.l * self.len * self.v;
+        [(self.l, self.l * gain), (self.l * self.labels.square, gain)]
+    }
+
+    /// Variance of `T` between trials, units of `S0^2` (note, section 5).
+    fn signal_variance(&self, g: Imbalance) -> f64 {
+        let Context {
+            zi,
+            zo,
+            labels,
+            v,
+            len,
+            l,
+            ..
+        } = self;
+        let (v, len, l) = (*v, *len, *l);
+        let inv = labels.inverse_n;
+        let population = 2.0 * zi.overlap * zo.overlap + (zi.norm_variance + zo.norm_variance) / v;
+        let sequence = len * l * inv * v * zi.t2 * self.weighted_gram();
+        let bias =
+            len * len * l * l * labels.square * labels.imbalance * (zo.t2 + self.skew) * zi.overlap;
+        let flow = inv * v * v * zi.mean_squared * len * l * self.pull()
+            + 2.0 * (v * inv).powi(2) * zi.t2 * self.pair_gram();
+        let carried = self.carries
+            * (v * v * (g.variance() + g.square * zi.norm_variance)
+                + (len * v * l).powi(2) * g.square * zi.mean_factor / v
+                + len * l * v * v * inv * self.pull() * zi.overlap
+                + 4.0 * v * self.entry() * zi.overlap);
+        l * l * (labels.pair_sum_variance + population + sequence + bias + flow + carried)
+    }
+}
+
 /// The budget at a setting (note, section 3).
 #[must_use]
 pub fn budget(s: &Setting) -> Budget {
-    let (zi, zo) = (Moments::input(s), Moments::output(s));
-    let labels = LabelMoments::of(s);
+    let c = Context::new(s);
+    let g = Imbalance::random(&c.zo, &c.labels);
     let signal = nominal_signal(s);
-    let signal_variance = signal_variance(s, &zi, &zo, &labels);
-    let terms = interference(s, &zi, &zo, &labels, &Metric::tokens(&zi));
-    let own = interference(s, &zi, &zo, &labels, &Metric::independent(&zi));
+    let signal_variance = c.signal_variance(g);
+    let terms = c.interference(&Metric::tokens(&c.zi), g);
+    let own = c.interference(&Metric::independent(&c.zi), g);
     let mut variance = [0.0; 9];
-    variance[..8].copy_from_slice(&terms);
-    let (crosstalk, carried) = trigger(s, &zi, &zo, &labels, signal, signal_variance);
-    variance[8] = crosstalk;
+    variance[..8].copy_from_slice(&terms.variance);
+    let [mean, all] = c
+        .value_trigger()
+        .map(|alpha| c.trigger(c.signal(), signal_variance, alpha, g));
+    variance[8] = mean.0;
     Budget {
         signal,
         signal_variance,
         variance,
-        interference: terms.iter().sum::<f64>() + carried,
-        trigger_score_variance: own.iter().sum(),
+        covariance: terms.covariance + all.0 - mean.0,
+        interference: terms.variance.iter().sum::<f64>() + terms.covariance + all.1,
+        trigger_score_variance: own.variance.iter().sum::<f64>() + own.covariance,
     }
 }
 
-/// `E (delta^T G delta)^2` in units of its leading form `|delta|^4`, for Gaussian `delta`.
-fn gram_square(zo: &Moments, labels: &LabelMoments) -> f64 {
-    labels.imbalance.powi(2) * (1.0 + 2.0 * zo.t2)
-}
-
-/// `sum_j p_j (G_o delta)_j^2`: how strongly the label imbalance is read through the outputs.
-fn pull(s: &Setting, zo: &Moments, labels: &LabelMoments) -> f64 {
-    let skew = if s.labels == Labels::Iid {
-        labels.inverse_n
-    } else {
-        0.0
-    };
-    labels.imbalance * (zo.t2 + skew)
-}
-
-/// `V sum_j p_j^2 G^2` over label pairs, split into off-diagonal and diagonal entries of the
-/// output Gram matrix: the weight with which sequence noise reaches a label's own token.
-fn weighted_gram(zo: &Moments, labels: &LabelMoments, v: f64) -> f64 {
-    labels.square * zo.t2 + zo.diagonal_squared / v * (labels.cube - labels.square)
-}
-
-/// The first eight terms in a metric.
-fn interference(
-    s: &Setting,
-    zi: &Moments,
-    zo: &Moments,
-    labels: &LabelMoments,
-    x: &Metric,
-) -> [f64; 8] {
-    let (v, len) = (s.vocab as f64, s.len as f64);
-    let l = 1.0 - 1.0 / len;
-    let inv = labels.inverse_n;
-    let s2 = zo.t2;
-    let carries = f64::from(u8::from(s.trigger_in_values));
-    let overlap = zi.overlap;
-    let unit = len.powi(4) * v * v;
-
-    // A within-sequence read-out of scores b: (l/L) E[l^2 b_v^2 + mean(b^2)/L].
-    let flow = |direct: f64, mean: f64| l / len * (l * l * direct + mean / len);
-    let pull = pull(s, zo, labels);
-    // Mean over pairs of samples of the squared output Gram entry.
-    let pair = s2 + zo.diagonal_squared * labels.imbalance;
-    let weighted = weighted_gram(zo, labels, v);
-    // Sequence noise of one label column has covariance (l/L)(1/V) P / N.
-    let noise = l / len * inv;
-
-    let mean_bias = unit * gram_square(zo, labels) * l.powi(6) * zi.mean_factor / v * x.powers[1];
-    let read = l * l * zi.mean_squared + carries * overlap / len.powi(2);
-    let own_read = read + carries / len.powi(2);
-    let mean_bias_flow = unit * inv * flow(read, read) * pull * x.token
-        + unit * (l / len).powi(2) * labels.square * labels.imbalance * s2 * own_read * x.token / v;
-    let cross = unit * inv * l.powi(5) / len * pull * x.powers[2];
-    let swap = zi.t2_or_one() * x.token / v;
-    let gradient_noise = unit
-        * (inv * noise * pair * (flow(x.token_pair, zi.t2 * x.token) + l.powi(3) / len * swap)
-            + (l / len * inv).powi(2) * zi.norm_variance * x.token / v);
-    let signal_noise = unit / (len * len * v)
-        * (inv * weighted * flow(x.token_pair, zi.t2 * x.token)
-            + l * l * noise * weighted * (x.token_pair + 2.0 * swap + carries * overlap * x.token));
-    let bias_entry = labels.square * labels.imbalance * (s2 - zo.diagonal_squared / v)
-        + zo.diagonal_squared * labels.twist / (v * v);
-    let signal_bias = unit * l.powi(4) / (len * len * v) * bias_entry * x.powers[2];
-    // Own-token part of the signal: c_v = kappa_v sum_v' kappa_v' K_vv' G_vv', off-diagonal and
-    // diagonal contributions.
-    let off_diagonal = v * overlap * (zo.t2 * v - zo.diagonal_squared).max(0.0) / v;
-    let norms = zi.norm_variance + zo.norm_variance + zi.norm_variance * zo.norm_variance;
-    let own = l * l * x.token / v;
-    let population = own * (off_diagonal + norms);
-    let second = labels.pair_variance + labels.pairs.powi(2);
-    let carried = carries * overlap * v * s2 * (labels.square.powi(2) - 1.0);
-    let label_count = own
-        * (labels.pair_variance
-            + off_diagonal * (labels.square.powi(2) - 1.0)
-            + carried
-            + norms * (second - 1.0).max(0.0));
-    [
-        mean_bias,
-        mean_bias_flow,
-        cross,
-        gradient_noise,
-        signal_noise,
-        signal_bias,
-        population,
-        label_count,
-    ]
-}
-
-/// Crosstalk of the trigger, `(1/d) E tr (T + alpha Sigma) Sigma (T + alpha Sigma)` with `alpha`
-/// the trigger's own value read back (zero unless the values carry the trigger), and its part
-/// without `T`.
-fn trigger(
-    s: &Setting,
-    zi: &Moments,
-    zo: &Moments,
-    labels: &LabelMoments,
-    signal: f64,
+/// The budget of a trial whose label imbalance `g` is known (note, section 6).
+pub(crate) struct TrialBudget {
+    context: Context,
+    g: Imbalance,
     signal_variance: f64,
-) -> (f64, f64) {
-    let (v, len) = (s.vocab as f64, s.len as f64);
-    let l = 1.0 - 1.0 / len;
-    let plain = zi.overlap * (signal * signal + signal_variance) * (1.0 - 1.0 / v);
-    if !s.trigger_in_values {
-        return (plain, 0.0);
+    /// Spread of the token scores without the crosstalk of the trigger, squared.
+    pub(crate) quiet: f64,
+    /// The share of `quiet` that is the mean bias: one random direction.
+    pub(crate) bias_share: f64,
+    trigger_score_variance: f64,
+}
+
+impl TrialBudget {
+    /// At `g = factor E g`.
+    pub(crate) fn new(s: &Setting, factor: f64) -> Self {
+        let context = Context::new(s);
+        let g = Imbalance::fixed(factor * context.labels.imbalance);
+        let terms = context.interference(&Metric::tokens(&context.zi), g);
+        let own = context.interference(&Metric::independent(&context.zi), g);
+        let quiet = terms.variance.iter().sum::<f64>() + terms.covariance;
+        let bias = terms.variance[0] / context.l.powi(4);
+        TrialBudget {
+            g,
+            signal_variance: context.signal_variance(g),
+            quiet,
+            bias_share: if quiet > 0.0 {
+                (bias / quiet).min(1.0)
+            } else {
+                0.0
+            },
+            trigger_score_variance: own.variance.iter().sum::<f64>() + own.covariance,
+            context,
+        }
     }
-    let gain = l * l * len * v;
-    let alpha = l + gain * labels.imbalance;
-    let fluctuation = gram_square(zo, labels) - labels.imbalance.powi(2);
-    let cross = signal * alpha + l * v * gain * fluctuation;
-    let square = alpha * alpha + gain * gain * fluctuation;
-    let white = l * l * zi.t2 * (zo.t2 - zo.diagonal_squared / v);
-    let carried = zi.overlap * (square * zi.t3 + white);
-    (plain + 2.0 * zi.overlap * cross * zi.t2 + carried, carried)
-}
 
-/// Variance of `T` between trials, units of `S0^2` (note, section 4).
-fn signal_variance(s: &Setting, zi: &Moments, zo: &Moments, labels: &LabelMoments) -> f64 {
-    let (v, len) = (s.vocab as f64, s.len as f64);
-    let l = 1.0 - 1.0 / len;
-    let inv = labels.inverse_n;
-    let weighted = weighted_gram(zo, labels, v);
-    let population = 2.0 * zi.overlap * zo.overlap + (zi.norm_variance + zo.norm_variance) / v;
-    let sequence = len * l * inv * v * zi.t2 * weighted;
-    let skew = if s.labels == Labels::Iid { inv } else { 0.0 };
-    let bias = len * len * l * l * labels.square * labels.imbalance * (zo.t2 + skew) * zi.overlap;
-    let flow = 2.0 * (v * inv).powi(2) * zi.t2 * zo.t2;
-    let carried = if s.trigger_in_values {
-        let fluctuation = gram_square(zo, labels) - labels.imbalance.powi(2);
-        v * v * fluctuation * (1.0 + zi.norm_variance) + population_trigger(zi, zo, v)
-    } else {
-        0.0
-    };
-    l * l * (labels.pair_sum_variance + population + sequence + bias + flow + carried)
-}
+    /// `(T, alpha)` at `|z_trig|^2 = z`.
+    fn signal(&self, z: f64) -> ((f64, f64), (f64, f64)) {
+        let (rest, gain) = self.context.signal();
+        ((rest, gain * z), self.context.value_trigger()[1])
+    }
 
-/// Variance that `z_trig` adds to the signal where the values carry it: mean of `x_v G_vv'`.
-fn population_trigger(zi: &Moments, zo: &Moments, v: f64) -> f64 {
-    zi.overlap * (zo.t2 + zo.diagonal_squared / v) / v
+    /// Squared spread of the trigger's crosstalk at `|z_trig|^2 = z`.
+    pub(crate) fn crosstalk(&self, z: f64) -> f64 {
+        let (signal, alpha) = self.signal(z);
+        z * self
+            .context
+            .trigger(signal, self.signal_variance, alpha, self.g)
+            .0
+    }
+
+    /// Mean and variance of `w . z_trig` at `|z_trig|^2 = z`, the noise's own part times `f`.
+    pub(crate) fn score(&self, z: f64, f: f64) -> (f64, f64) {
+        let c = &self.context;
+        let (signal, alpha) = self.signal(z);
+        let t = signal.0 + signal.1 * self.g.mean;
+        let read_back = c.carries * (alpha.0 + alpha.1 * self.g.mean) * c.zi.overlap;
+        // mu . z_trig enters both T and w'.
+        let joint = c.carries
+            * 2.0
+            * (c.l * c.len).powi(3)
+            * c.v.powi(2)
+            * self.g.square
+            * c.zi.overlap
+            * c.zi.mean_squared;
+        (
+            (t + read_back) * z,
+            (self.signal_variance + joint) * z * z + self.trigger_score_variance * f * z,
+        )
+    }
 }
 
 #[cfg(test)]

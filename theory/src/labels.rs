@@ -21,6 +21,10 @@ pub struct LabelMoments {
     pub pair_sum_variance: f64,
     /// Variance over classes of `kappa (kappa - 1)`.
     pub twist: f64,
+    /// Covariance over classes of `kappa (kappa - 1)` and `kappa (kappa - V/N)`.
+    pub twist_pair: f64,
+    /// Variance over classes of `kappa^2`.
+    pub square_variance: f64,
 }
 
 impl LabelMoments {
@@ -39,6 +43,8 @@ impl LabelMoments {
                 pair_variance: 0.0,
                 pair_sum_variance: 0.0,
                 twist: 0.0,
+                twist_pair: 0.0,
+                square_variance: 0.0,
             };
         };
         let n = samples as f64;
@@ -53,6 +59,8 @@ impl LabelMoments {
                 pair_variance: 4.0 * r + 2.0 * r * r,
                 pair_sum_variance: 2.0 * v / (n * n),
                 twist: r + 4.0 * r * r + r.powi(3),
+                twist_pair: 2.0 * r + 4.0 * r * r,
+                square_variance: 4.0 * r + 6.0 * r * r + r.powi(3),
             },
             Labels::Balanced => {
                 let vocab = s.vocab as u64;
@@ -60,19 +68,23 @@ impl LabelMoments {
                 let mean = |f: &dyn Fn(f64) -> f64| {
                     (extra * f((k + 1.0) * r) + (v - extra) * f(k * r)) / v
                 };
-                let variance = |f: &dyn Fn(f64) -> f64| {
-                    let m = mean(f);
-                    mean(&|x| (f(x) - m).powi(2))
+                let covariance = |f: &dyn Fn(f64) -> f64, g: &dyn Fn(f64) -> f64| {
+                    let (a, b) = (mean(f), mean(g));
+                    mean(&|x| (f(x) - a) * (g(x) - b))
                 };
+                let variance = |f: &dyn Fn(f64) -> f64| covariance(f, f);
+                let (twist, pair) = (|x: f64| x * (x - 1.0), |x: f64| x * (x - r));
                 LabelMoments {
                     inverse_n: 1.0 / n,
                     imbalance: extra * (1.0 - extra / v) / (n * n),
                     square: mean(&|x| x * x),
                     cube: mean(&|x| x * x * x),
-                    pairs: mean(&|x| x * (x - r)),
-                    pair_variance: variance(&|x| x * (x - r)),
+                    pairs: mean(&pair),
+                    pair_variance: variance(&pair),
                     pair_sum_variance: 0.0,
-                    twist: variance(&|x| x * (x - 1.0)),
+                    twist: variance(&twist),
+                    twist_pair: covariance(&twist, &pair),
+                    square_variance: variance(&|x| x * x),
                 }
             }
         }
@@ -100,6 +112,10 @@ mod tests {
         assert!((m.cube - mean(&|x| x.powi(3))).abs() < 1e-10);
         assert!((m.pair_variance - variance(&|x| x * (x - 1.0 / lambda))).abs() < 1e-9);
         assert!((m.twist - variance(&|x| x * (x - 1.0))).abs() < 1e-9);
+        assert!((m.square_variance - variance(&|x| x * x)).abs() < 1e-9);
+        let (twist, pair) = (|x: f64| x * (x - 1.0), |x: f64| x * (x - 1.0 / lambda));
+        let covariance = mean(&|x| twist(x) * pair(x)) - mean(&twist) * mean(&pair);
+        assert!((m.twist_pair - covariance).abs() < 1e-9);
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub struct Moments {
     pub t3: f64,
     /// `E tr Sigma^4`, about `(1 + 6q + 6q^2 + q^3)/d^3`.
     pub t4: f64,
+    /// `tr Sigma^6` in the limit of large `d` at fixed `q`:
+    /// `(1 + 15q + 50q^2 + 50q^3 + 15q^4 + q^5)/d^5`.
+    pub t6: f64,
     /// `E (1/V) sum_v (z_v^T Sigma z_v)^2`.
     pub k2: f64,
     /// `V E mu mu^T = mean_factor I`: `1/d` for random rows, 0 where the mean embedding is
@@ -51,6 +54,7 @@ impl Moments {
                 t2: n / v.powi(2),
                 t3: n / v.powi(3),
                 t4: n / v.powi(4),
+                t6: n / v.powi(6),
                 k2: (centred / v).powi(2),
                 mean_factor: 0.0,
                 mean_squared: 0.0,
@@ -83,6 +87,8 @@ impl Moments {
                 + 20.0)
             / (v.powi(4) * d.powi(3));
         let q = d / v;
+        let narayana = [1.0, 15.0, 50.0, 50.0, 15.0, 1.0];
+        let t6 = narayana.iter().rev().fold(0.0, |sum, c| sum * q + c) / d.powi(5);
         let mu = 1.0 / (d * v);
         let radial = norm_variance * (1.0 + 2.0 * q).powi(2);
         let k2 = t2 * t2 + (radial + 2.0 * q / d) / (d * d);
@@ -90,6 +96,7 @@ impl Moments {
             t2,
             t3,
             t4,
+            t6,
             k2,
             mean_factor: 1.0 / d,
             mean_squared: mu * centred,
