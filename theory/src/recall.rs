@@ -135,7 +135,9 @@ struct Class {
 }
 
 fn competitor_classes(s: &Setting, competitors: &Weights, load: f64) -> Vec<Class> {
-    let heterogeneous = s.output == Embedding::Orthonormal || s.trigger_in_values;
+    // With few samples per class the competitors' weights scatter, and the heaviest win.
+    let sparse = s.labels == Labels::Iid && 16.0 * s.vocab as f64 > s.samples.as_f64();
+    let heterogeneous = sparse || s.output == Embedding::Orthonormal || s.trigger_in_values;
     if !heterogeneous {
         return vec![Class {
             share: 1.0,
@@ -146,7 +148,7 @@ fn competitor_classes(s: &Setting, competitors: &Weights, load: f64) -> Vec<Clas
     let shift = |k: f64| if s.trigger_in_values { k - 1.0 } else { 0.0 };
     competitors
         .iter()
-        .filter(|c| c.1 > 1e-7)
+        .filter(|c| c.1 > 1e-6)
         .map(|&(k, p)| Class {
             share: p,
             shift: shift(k),
