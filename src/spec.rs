@@ -197,13 +197,6 @@ pub struct ThresholdTest {
     /// Margin of the constant, as a factor.
     #[serde(default = "default_constant")]
     pub constant: f64,
-    /// Exponents of the asymptotic law, tested with the margin widened by the formula's own drift
-    /// (capped at .20). Absent: the asymptotic law is not tested on this design.
-    #[serde(default)]
-    pub asymptotic: Option<Exponents>,
-    /// The exponents of the law, when they differ from the formula's slopes by design: none.
-    #[serde(default)]
-    pub skip_slopes: bool,
 }
 
 fn default_margin() -> f64 {
@@ -328,6 +321,10 @@ pub struct Design {
     pub seeds: u64,
     /// The settings.
     pub blocks: Vec<Block>,
+    /// Exponents of the asymptotic law, tested with the margin widened by the formula's own drift
+    /// on this design (capped at .20). Absent: the asymptotic law is not tested here.
+    #[serde(default)]
+    pub asymptotic: Option<Exponents>,
     /// Fresh sequences per trial.
     #[serde(default)]
     pub test_sequences: Option<usize>,

@@ -78,14 +78,14 @@ pub fn run(args: &Args) -> Answer {
 /// The verdicts as lines of text.
 pub(super) fn verdict_text(judged: &Judged) -> String {
     let mut out = String::new();
-    for v in &judged.verdicts {
+    for (v, c) in judged.pairs() {
         let _ = writeln!(
             out,
             "{:<48} {}",
             v.id,
             describe_verdict(&v.verdict).replace("**", "")
         );
-        for row in verdict_rows(v) {
+        for row in verdict_rows(v, &c.evidence) {
             let [_, _, measured, target, margin, _, detectable] = row;
             let _ = writeln!(
                 out,

@@ -15,6 +15,33 @@ fn bound_at(cell: &Cell) -> f64 {
     lower_bound::accuracy_upper_bound(&cell.setting, cell.setting.samples).accuracy
 }
 
+/// The bound on a fine grid of sample sizes between the first and the last cell of a block.
+fn bound_line<'a>(cells: impl Iterator<Item = &'a Cell>) -> Vec<(f64, f64)> {
+    const STEPS: usize = 48;
+    let finite: Vec<&Cell> = cells
+        .filter(|c| c.setting.samples != Samples::Infinite)
+        .collect();
+    let (Some(first), Some(last)) = (finite.first(), finite.last()) else {
+        return Vec::new();
+    };
+    let (lo, hi) = (
+        first.setting.samples.as_f64(),
+        last.setting.samples.as_f64(),
+    );
+    (0..=STEPS)
+        .map(|i| {
+            let n = (lo.ln() + (hi / lo).ln() * i as f64 / STEPS as f64)
+                .exp()
+                .round();
+            let samples = Samples::Finite(n as u64);
+            (
+                n,
+                lower_bound::accuracy_upper_bound(&first.setting, samples).accuracy,
+            )
+        })
+        .collect()
+}
+
 /// Findings of a bound experiment. The one-step matched filter is a function of the first gradient
 /// and is judged; three-step descent reads the batch again, is not bound, and is reported.
 pub(super) fn analyse(
@@ -155,12 +182,7 @@ pub(super) fn analyse(
                     .collect(),
             )
         };
-        let bound: Vec<(f64, f64)> = one
-            .iter()
-            .zip(&bounds)
-            .filter(|(c, _)| c.block == k && c.setting.samples != Samples::Infinite)
-            .map(|(c, b)| (c.setting.samples.as_f64(), *b))
-            .collect();
+        let bound = bound_line(one.iter().filter(|c| c.block == k));
         let (one_points, one_line) = series(&one);
         let (three_points, three_line) = series(&three);
         panels.push(

@@ -37,8 +37,6 @@ pub(super) struct Cell {
     pub(super) quantity: Quantity,
     pub(super) measured: Estimate,
     pub(super) predicted: f64,
-    /// Mean attention accuracy on the training batch (on fresh sequences for the population).
-    pub(super) train_attention: f64,
 }
 
 impl Cell {
@@ -101,22 +99,12 @@ pub(super) fn measure(
     for (block, b) in design.blocks.iter().enumerate() {
         for setting in b.settings().unwrap_or_default() {
             let values = trials(design, &setting, quantity, records);
-            let attention: Vec<f64> = (0..design.seeds)
-                .filter_map(|seed| records.get(&job(design, &setting, seed)))
-                .map(|r| {
-                    r.outcome
-                        .train_attention
-                        .unwrap_or(r.outcome.attention)
-                        .rate()
-                })
-                .collect();
             cells.push(Cell {
                 block,
                 setting,
                 quantity,
                 measured: mean_of_seeds(&values, 0.95)?,
                 predicted: accuracy_of(quantity, &setting),
-                train_attention: attention.iter().sum::<f64>() / attention.len() as f64,
             });
         }
     }

@@ -272,7 +272,7 @@ pub(super) fn analyse_curves(
             ]);
         }
     }
-    let columns = if panels.len() == 1 { 1 } else { 2 };
+    let columns = panels.len().min(3);
     findings.figures.push(NamedFigure {
         stem: experiment.id.clone(),
         caption: format!(

@@ -303,7 +303,7 @@ pub(super) fn analyse(
             })
             .collect()
     };
-    if !test.skip_slopes {
+    {
         let exponents = evidence(
             &|i| Some((slopes[i + 1], Margin::fixed(test.margin))),
             &curvature,
@@ -316,7 +316,7 @@ pub(super) fn analyse(
             }),
         });
     }
-    if let Some(law) = &test.asymptotic {
+    if let Some(law) = &design.asymptotic {
         let exponents = evidence(
             &|i| {
                 let target = exponent(law, factors.names[i])?;
@@ -339,9 +339,13 @@ pub(super) fn analyse(
         }
     }
 
-    findings
-        .tables
-        .push(slope_table(&factors, &fit, &slopes, test, symbol));
+    findings.tables.push(slope_table(
+        &factors,
+        &fit,
+        &slopes,
+        design.asymptotic.as_ref(),
+        symbol,
+    ));
     findings.notes.push(format!(
         "{} of {} points estimated, {} censored; geometric mean of measured/predicted {symbol}: {:.3} (95 % interval {:.3} to {:.3}, {} points), standard deviation of its logarithm {:.3}; median standard error of one log {symbol}: {:.3}; scatter beyond it (tau): {:.3}.",
         count.total - count.censored,
@@ -454,7 +458,7 @@ fn slope_table(
     factors: &Factors,
     fit: &RegressionFit,
     slopes: &[f64],
-    test: &ThresholdTest,
+    asymptotic: Option<&Exponents>,
     symbol: &str,
 ) -> Table {
     let rows = factors
@@ -463,7 +467,7 @@ fn slope_table(
         .enumerate()
         .map(|(i, name)| {
             let e = &fit.coefficients[i + 1].estimate;
-            let law = test.asymptotic.as_ref().and_then(|law| exponent(law, name));
+            let law = asymptotic.and_then(|law| exponent(law, name));
             vec![
                 format!("log {name}"),
                 format!("{:+.3} ± {:.3}", e.value, e.standard_error),

@@ -79,10 +79,16 @@ fn verdict_table(out: &mut String, rows: Vec<[String; 7]>) {
 
 fn verdicts(out: &mut String, judged: &Judged) {
     out.push_str("## Verdicts\n\n");
-    verdict_table(out, judged.verdicts.iter().flat_map(verdict_rows).collect());
+    verdict_table(
+        out,
+        judged
+            .pairs()
+            .flat_map(|(v, c)| verdict_rows(v, &c.evidence))
+            .collect(),
+    );
     out.push_str("What the claims say:\n\n");
     for v in &judged.verdicts {
-        let _ = writeln!(out, "- `{}`: {}.", v.id, statement(judged, &v.id));
+        let _ = writeln!(out, "- `{}`: {}", v.id, statement(judged, &v.id));
     }
     out.push('\n');
 }
@@ -166,8 +172,8 @@ fn section(out: &mut String, judged: &Judged, experiment: &Experiment, findings:
     verdict_table(
         out,
         judged
-            .verdicts_of(findings)
-            .flat_map(verdict_rows)
+            .pairs_of(findings)
+            .flat_map(|(v, c)| verdict_rows(v, &c.evidence))
             .collect(),
     );
     for t in &findings.tables {

@@ -62,14 +62,18 @@ impl Judged {
         tally
     }
 
+    /// Verdicts with the claims they judge.
+    pub fn pairs(&self) -> impl Iterator<Item = (&ClaimVerdict, &Claim)> {
+        self.verdicts.iter().zip(&self.claims)
+    }
+
     /// Verdicts of one experiment.
-    pub fn verdicts_of<'a>(
+    pub fn pairs_of<'a>(
         &'a self,
         findings: &'a Findings,
-    ) -> impl Iterator<Item = &'a ClaimVerdict> {
-        self.verdicts
-            .iter()
-            .filter(|v| findings.claims.iter().any(|c| c.id == v.id))
+    ) -> impl Iterator<Item = (&'a ClaimVerdict, &'a Claim)> {
+        self.pairs()
+            .filter(|(v, _)| findings.claims.iter().any(|c| c.id == v.id))
     }
 }
 

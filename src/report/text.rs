@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::experiment::{CellRow, ThresholdRow};
-use crate::stats::verdict::{ClaimVerdict, InconclusiveReason, Verdict};
+use crate::stats::verdict::{ClaimVerdict, Evidence, InconclusiveReason, Verdict};
 
 /// A verdict in words.
 #[must_use]
@@ -64,23 +64,43 @@ pub(super) fn p_text(p: f64) -> String {
 /// One row per comparison: claim, verdict, what was compared, estimate, target, margin, adjusted
 /// p-values, detectable deviation.
 #[must_use]
-pub fn verdict_rows(v: &ClaimVerdict) -> Vec<[String; 7]> {
+pub fn verdict_rows(v: &ClaimVerdict, evidence: &Evidence) -> Vec<[String; 7]> {
     let p = format!(
         "{} / {}",
         p_text(v.p_support_adjusted),
         p_text(v.p_refute_adjusted)
     );
-    if v.comparisons.is_empty() {
+    if let Evidence::Bound(bound) = evidence {
+        let closest = bound
+            .tests
+            .iter()
+            .max_by(|a, b| a.excess.total_cmp(&b.excess));
+        let (measured, margin) = closest.map_or_else(Default::default, |t| {
+            let text = format!(
+                "largest excess over the bound in {} cells: {:+.3} ± {:.3}",
+                bound.tests.len(),
+                t.excess,
+                t.standard_error
+            );
+            (text, format!("{:.3}", t.margin))
+        });
+        let target = "≤ 0".to_owned();
+        let verdict = describe_verdict(&v.verdict);
         return vec![[
             v.id.clone(),
-            describe_verdict(&v.verdict),
-            "all tests of the bound".into(),
-            "—".into(),
-            "—".into(),
+            verdict,
+            measured,
+            target,
+            margin,
             p,
             "—".into(),
         ]];
     }
+    let name = |name: &str| match (evidence, v.id.ends_with("/constant")) {
+        (Evidence::Formula(_), true) => "mean log(measured/formula)".to_owned(),
+        (Evidence::Formula(_), false) => "mean error (measured − formula)".to_owned(),
+        _ => format!("exponent of {name}"),
+    };
     v.comparisons
         .iter()
         .enumerate()
@@ -99,7 +119,12 @@ pub fn verdict_rows(v: &ClaimVerdict) -> Vec<[String; 7]> {
             [
                 first(v.id.clone()),
                 first(describe_verdict(&v.verdict)),
-                format!("{}: {:+.3} ± {:.3}", c.name, c.estimate, t.standard_error),
+                format!(
+                    "{}: {:+.3} ± {:.3}",
+                    name(&c.name),
+                    c.estimate,
+                    t.standard_error
+                ),
                 format!("{:+.3}", c.target),
                 format!("{:.3}", t.margin),
                 first(p.clone()),

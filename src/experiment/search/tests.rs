@@ -57,6 +57,7 @@ fn search(criterion: Criterion, centre: f64, slope: f64) -> (Progress, usize) {
     let design = Design {
         seeds: 4,
         blocks: vec![block],
+        asymptotic: None,
         test_sequences: None,
         precision: crate::job::Precision::F64,
     };
