@@ -118,6 +118,17 @@ pub enum Quantity {
 }
 
 impl Quantity {
+    /// A short name for panel titles.
+    #[must_use]
+    pub fn short(self) -> &'static str {
+        match self {
+            Quantity::Attention => "attention",
+            Quantity::Recall => "recall, attention saturated",
+            Quantity::Accuracy => "end to end, three steps",
+            Quantity::OneStep => "one step, matched filter",
+        }
+    }
+
     /// Words for axes and tables.
     #[must_use]
     pub fn name(self) -> &'static str {

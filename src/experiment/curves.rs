@@ -227,7 +227,7 @@ pub(super) fn analyse_curves(
             findings.trials = cells.len() * design.seeds as usize;
         }
         let mut panel = XyFigure::new(
-            quantity.name(),
+            quantity.short(),
             Axis::log10(axis.label()),
             Axis::linear("accuracy").range(0.0, 1.0),
         );
