@@ -1,4 +1,5 @@
 //! Simulation against the formulas, at fixed seeds.
+#![allow(clippy::unwrap_used)]
 
 use recall_capacity::descent::early::{NoiseParts, Outcome};
 use recall_capacity::job::{Configuration, Job, Precision};

@@ -283,6 +283,7 @@ mod tests {
             recall_accuracy(&s)
         };
         assert!(with(Samples::Finite(3000), true) < with(Samples::Finite(3000), false) - 0.3);
-        assert!((with(Samples::Infinite, true) - with(Samples::Infinite, false)).abs() < 0.05);
+        // At N = inf only the length |z_v + z_trig|^2 = 2 is left of it: twice the noise.
+        assert!(with(Samples::Infinite, true) > with(Samples::Finite(3000), true) + 0.2);
     }
 }
