@@ -362,3 +362,77 @@ fn softmax_accuracy(s: &Setting, strength: f64) -> f64 {
         })
         .sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setting::Embedding;
+
+    #[test]
+    fn competitors_are_the_expected_number_of_distinct_tokens() {
+        // Enumerate all sequences of two other positions over three tokens, own token 0.
+        let mut distinct = 0;
+        for a in 0..3 {
+            for b in 0..3 {
+                distinct += [1, 2].iter().filter(|t| **t == a || **t == b).count();
+            }
+        }
+        let n = effective_competitors(&Setting::new(3, 2, 3, 10));
+        assert!((n - distinct as f64 / 9.0).abs() < 1e-12);
+        let many = effective_competitors(&Setting::new(1 << 20, 2, 100, 10));
+        assert!((many / 99.0 - 1.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn states_are_a_probability_and_keep_the_mean_signal() {
+        for carried in [false, true] {
+            let mut s = Setting::new(400, 40, 30, 800);
+            s.trigger_in_values = carried;
+            let states = trial_states(&s);
+            let mass: f64 = states.iter().map(|t| t.weight).sum();
+            let signal: f64 = states.iter().map(|t| t.weight * t.relative_signal).sum();
+            assert!((mass - 1.0).abs() < 1e-9);
+            if !carried {
+                assert!((signal - 1.0).abs() < 1e-3, "{signal}");
+            } else {
+                assert!(signal > 1.0);
+            }
+        }
+    }
+
+    #[test]
+    fn limits_of_attention() {
+        let orthonormal = Setting {
+            samples: Samples::Infinite,
+            ..Setting::new(200, 50, 20, 1)
+        }
+        .with_embeddings(Embedding::Orthonormal, Embedding::Orthonormal);
+        assert!((attention_accuracy(&orthonormal) - 1.0).abs() < 1e-9);
+        // Too few samples for the length: chance.
+        let hopeless = attention_accuracy(&Setting::new(1000, 20, 500, 100));
+        assert!(hopeless < 0.05);
+        let mut last = 0.0;
+        for n in [200, 600, 2000, 8000] {
+            let a = attention_accuracy(&Setting::new(300, 60, 80, n));
+            assert!(a > last);
+            last = a;
+        }
+    }
+
+    #[test]
+    fn great_strength_is_argmax() {
+        let s = Setting::new(300, 80, 12, 3000);
+        let hard = end_to_end_accuracy(&s);
+        let soft = |g| {
+            end_to_end_accuracy(&Setting {
+                attention: Attention::Strength(g),
+                ..s
+            })
+        };
+        assert!((soft(60.0) - hard).abs() < 0.01, "{} {hard}", soft(60.0));
+        assert!(soft(4.0) < soft(8.0));
+        assert!(attention_weight(&s, 60.0) > 0.999);
+        // Without noise, G = 0 is uniform attention.
+        assert!((attention_weight(&s, 1e-6) - 1.0 / 12.0).abs() < 1e-3);
+    }
+}

@@ -196,7 +196,8 @@ impl Context {
         self.labels.imbalance * (self.zo.t2 + self.skew)
     }
 
-    /// `E kappa^2 (G delta)^2` over labels, diagonal of the output Gram matrix apart.
+    /// Variance of `kappa (G delta)` over labels, diagonal of the output Gram matrix apart; its
+    /// mean is `g`.
     fn entry(&self) -> f64 {
         let d = self.zo.diagonal_squared;
         self.labels.square * self.labels.imbalance * (self.zo.t2 - d / self.v)
@@ -243,7 +244,9 @@ impl Context {
         let read = l * l * zi.mean_squared + carries * overlap / len.powi(2);
         let own_read = read + carries * (1.0 / len.powi(2) + l * l * zi.mean_factor / v);
         let mean_bias_flow = unit * inv * flow(read, read) * pull * x.token
-            + unit * (l / len).powi(2) * entry * own_read * x.token / v;
+            + unit * (l / len).powi(2) * entry * own_read * x.token / v
+            + (l * l / len).powi(2) * coherent
+            + carries * l * l * v * g.square * zi.mean_factor * x.powers[0];
         let cross = unit * inv * l.powi(5) / len * pull * x.powers[2];
         let swap = zi.t2_or_one() * x.token / v;
         let gradient_noise = unit
@@ -259,7 +262,8 @@ impl Context {
                     * weighted
                     * (x.token_pair + 2.0 * swap + carries * overlap * x.token))
             + l * inv * labels.cube * x.token / len;
-        let signal_bias = unit * l.powi(4) / (len * len * v) * entry * x.powers[2];
+        let signal_bias = unit * l.powi(4) / (len * len * v) * entry * x.powers[2]
+            + (l * l / len).powi(2) * coherent;
         // Own-token part of the signal: c_v = kappa_v sum_v' kappa_v' K_vv' G_vv', off-diagonal
         // and diagonal contributions.
         let off_gram = (s2 - zo.diagonal_squared / v).max(0.0);

@@ -116,3 +116,132 @@ impl Moments {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gaussian variates from a linear congruential generator.
+    struct Lcg(u64);
+
+    impl Lcg {
+        fn uniform(&mut self) -> f64 {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            ((self.0 >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+        }
+
+        fn normal(&mut self) -> f64 {
+            let r = (-2.0 * self.uniform().ln()).sqrt();
+            r * (std::f64::consts::TAU * self.uniform()).cos()
+        }
+    }
+
+    #[test]
+    fn one_dimension_is_chi_squared() {
+        // Sigma is a number, chi^2_n / V.
+        let (v, n) = (30.0f64, 29.0);
+        let m = Moments::of(Embedding::Gaussian, 30, 1);
+        let mut product = n;
+        for (k, t) in [(2, m.t2), (3, m.t3), (4, m.t4)] {
+            product *= n + 2.0 * f64::from(k - 1);
+            assert!((t * v.powi(k) / product - 1.0).abs() < 1e-12, "{k}");
+        }
+    }
+
+    #[test]
+    fn traces_are_symmetric_in_samples_and_dimension() {
+        // tr W^k of an n x d Wishart matrix equals that of its d x n transpose.
+        let wishart = |n: usize, d: usize| {
+            let m = Moments::of(Embedding::Gaussian, n + 1, d);
+            let unit = (n as f64 + 1.0) * d as f64;
+            [
+                m.t2 * unit.powi(2),
+                m.t3 * unit.powi(3),
+                m.t4 * unit.powi(4),
+            ]
+        };
+        for (a, b) in wishart(7, 12).iter().zip(wishart(12, 7)) {
+            assert!((a / b - 1.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn monte_carlo_of_traces_and_token_average() {
+        let (v, d, trials) = (40usize, 8usize, 1500);
+        let mut rng = Lcg(7);
+        let mut sum = [0.0; 5];
+        for _ in 0..trials {
+            let z: Vec<Vec<f64>> = (0..v)
+                .map(|_| (0..d).map(|_| rng.normal() / (d as f64).sqrt()).collect())
+                .collect();
+            let mean: Vec<f64> = (0..d)
+                .map(|a| z.iter().map(|r| r[a]).sum::<f64>() / v as f64)
+                .collect();
+            let mut sigma = vec![vec![0.0; d]; d];
+            for row in &z {
+                for a in 0..d {
+                    for b in 0..d {
+                        sigma[a][b] += (row[a] - mean[a]) * (row[b] - mean[b]) / v as f64;
+                    }
+                }
+            }
+            let times = |x: &[Vec<f64>], y: &[Vec<f64>]| -> Vec<Vec<f64>> {
+                (0..d)
+                    .map(|a| {
+                        (0..d)
+                            .map(|b| (0..d).map(|c| x[a][c] * y[c][b]).sum())
+                            .collect()
+                    })
+                    .collect()
+            };
+            let trace = |x: &[Vec<f64>]| (0..d).map(|a| x[a][a]).sum::<f64>();
+            let square = times(&sigma, &sigma);
+            let cube = times(&square, &sigma);
+            let form = |row: &[f64]| -> f64 {
+                (0..d)
+                    .map(|a| (0..d).map(|b| row[a] * sigma[a][b] * row[b]).sum::<f64>())
+                    .sum()
+            };
+            let values = [
+                trace(&square),
+                trace(&cube),
+                trace(&times(&square, &square)),
+                z.iter().map(|r| form(r).powi(2)).sum::<f64>() / v as f64,
+                form(&mean),
+            ];
+            for (s, x) in sum.iter_mut().zip(values) {
+                *s += x / f64::from(trials);
+            }
+        }
+        let m = Moments::of(Embedding::Gaussian, v, d);
+        for (i, (measured, stated, allowed)) in [
+            (sum[0], m.t2, 0.02),
+            (sum[1], m.t3, 0.03),
+            (sum[2], m.t4, 0.04),
+            // Leading order in 1/d and d/V.
+            (sum[3], m.k2, 0.15),
+            (sum[4], m.mean_squared, 0.06),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let ratio = measured / stated;
+            assert!((ratio - 1.0).abs() < allowed, "{i} {ratio}");
+        }
+    }
+
+    #[test]
+    fn large_tables_reach_the_leading_forms() {
+        let (v, d) = (1 << 20, 1 << 10);
+        let m = Moments::of(Embedding::Gaussian, v, d);
+        let d = d as f64;
+        for (t, power) in [(m.t2, 1), (m.t3, 2), (m.t4, 3), (m.t6, 5), (m.k2, 2)] {
+            assert!((t * d.powi(power) - 1.0).abs() < 0.02, "{power} {t}");
+        }
+        let sphere = Moments::of(Embedding::Sphere, v, 1 << 10);
+        assert_eq!(sphere.norm_variance, 0.0);
+    }
+}

@@ -233,3 +233,59 @@ pub fn recall_accuracy(s: &Setting) -> f64 {
         .map(|&(kappa, p)| p * recall_given(s, kappa, load, &weights, 0.0))
         .sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn class_weights_are_a_law_of_mean_attention() {
+        for labels in [Labels::Iid, Labels::Balanced] {
+            for attention in [0.3, 1.0] {
+                let mut s = Setting::new(100, 10, 5, 250);
+                s.labels = labels;
+                let weights = class_weights(&s, attention);
+                let mass: f64 = weights.iter().map(|w| w.1).sum();
+                let mean: f64 = weights.iter().map(|w| w.0 * w.1).sum();
+                assert!((mass - 1.0).abs() < 1e-9 && (mean - attention).abs() < 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn half_recall_is_where_parameters_match_facts() {
+        // sigma^2 = V/(d d') + 1/d' + 1/d at kappa = 1; half recall at sigma x_p = 1.
+        let v = 1 << 14;
+        let x = gauss::quantile_of_win(0.5, f64::from(v) - 1.0);
+        let predicted = |d: f64| (f64::from(v) / (d * d) + 2.0 / d).sqrt() * x;
+        let s = |d| Setting {
+            samples: Samples::Infinite,
+            ..Setting::new(v as usize, d, 5, 1)
+        };
+        let d = (200..900).find(|d| recall_accuracy(&s(*d)) > 0.5);
+        let at = predicted(f64::from(d.unwrap_or(1) as u32));
+        assert!((at - 1.0).abs() < 0.06, "{d:?} {at}");
+    }
+
+    #[test]
+    fn unseen_classes_are_not_recalled() {
+        // Orthonormal outputs and large dimension: recall is the share of classes with samples.
+        let mut s = Setting::new(200, 4000, 5, 200);
+        s = s.with_embeddings(Embedding::Gaussian, Embedding::Orthonormal);
+        let seen = 1.0 - (-1.0f64).exp();
+        assert!((recall_accuracy(&s) - seen).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_trigger_in_the_values_needs_many_samples() {
+        let with = |n, carried| {
+            let mut s = Setting::new(300, 100, 5, 1);
+            s.samples = n;
+            s.trigger_in_values = carried;
+            recall_accuracy(&s)
+        };
+        assert!(with(Samples::Finite(3000), true) < with(Samples::Finite(3000), false) - 0.3);
+        // At N = inf only the length |z_v + z_trig|^2 = 2 is left of it: twice the noise.
+        assert!(with(Samples::Infinite, true) > with(Samples::Finite(3000), true) + 0.2);
+    }
+}

@@ -1,1 +1,147 @@
+use super::*;
+use crate::setting::{Embedding, Samples};
 
+/// Large sizes with every ratio that must be small small: `q = d/V`, `1/L`, `V/N`.
+fn large() -> Setting {
+    Setting::new(1 << 18, 1 << 9, 1 << 10, 1 << 22)
+}
+
+/// `d log f / d log x` between a setting and one with `x` four times as large.
+fn slope(term: usize, change: impl Fn(&mut Setting)) -> f64 {
+    let mut more = large();
+    change(&mut more);
+    (budget(&more).variance[term] / budget(&large()).variance[term]).ln() / 4f64.ln()
+}
+
+#[test]
+fn terms_scale_with_the_stated_exponents() {
+    // Term, exponents in N, L, V, d_in, d_out (note, section 3).
+    let stated = [
+        (0, [-2.0, 4.0, 1.0, -3.0, 0.0]),
+        (2, [-2.0, 3.0, 2.0, -3.0, -1.0]),
+        (3, [-2.0, 2.0, 2.0, -2.0, -1.0]),
+        (6, [0.0, 0.0, 0.0, -2.0, -1.0]),
+        (8, [0.0, 0.0, 0.0, -1.0, 0.0]),
+    ];
+    for (term, exponents) in stated {
+        let measured = [
+            slope(term, |s| s.samples = Samples::Finite(1 << 24)),
+            slope(term, |s| s.len *= 4),
+            slope(term, |s| s.vocab *= 4),
+            slope(term, |s| s.dim_in *= 4),
+            slope(term, |s| s.dim_out *= 4),
+        ];
+        for (m, e) in measured.iter().zip(exponents) {
+            assert!((m - e).abs() < 0.1, "{}: {measured:?}", NOISE_NAMES[term]);
+        }
+    }
+}
+
+#[test]
+fn leading_forms_have_the_stated_constants() {
+    let s = large();
+    let b = budget(&s);
+    let (v, d, l) = (s.vocab as f64, s.dim_in as f64, s.len as f64);
+    let n = s.samples.as_f64();
+    let leading = [
+        (0, l.powi(4) * v / (n * n * d.powi(3))),
+        (2, l.powi(3) * v * v / (n * n * d.powi(4))),
+        (3, l * l * v * v / (n * n * d.powi(3))),
+        (6, (v / (d * d) + 4.0 / d) / (v * d)),
+        (7, (4.0 * v / n + 2.0 * v / n * v / (d * d)) / (v * d)),
+        (8, 1.0 / d),
+    ];
+    for (i, form) in leading {
+        let ratio = b.variance[i] / form;
+        assert!((ratio - 1.0).abs() < 0.08, "{} {ratio}", NOISE_NAMES[i]);
+    }
+    assert!((b.signal - (1.0 - 1.0 / l)).abs() < 1e-5);
+}
+
+#[test]
+fn informative_positions_complete_the_class_mean() {
+    // Where the mean bias leads, all that points along Sigma mu has l^2 in place of l^6.
+    let s = Setting::new(100_000, 50, 10, 2000);
+    let c = Context::new(&s);
+    let g = Imbalance::fixed(1e6);
+    let terms = c.interference(&Metric::tokens(&c.zi), g);
+    let all = terms.variance.iter().sum::<f64>() + terms.covariance;
+    let ratio = all / (terms.variance[0] / c.l.powi(4));
+    assert!((ratio - 1.0).abs() < 1e-2, "{ratio}");
+}
+
+#[test]
+fn balanced_labels_leave_no_imbalance() {
+    let mut s = Setting::new(300, 60, 50, 1200);
+    s.labels = Labels::Balanced;
+    let b = budget(&s);
+    for i in [0, 1, 2, 5, 7] {
+        assert_eq!(b.variance[i], 0.0, "{}", NOISE_NAMES[i]);
+    }
+    assert!(b.variance[3] > 0.0 && b.variance[4] > 0.0 && b.variance[6] > 0.0);
+    // One sample per class: no pairs, no signal.
+    s.samples = Samples::Finite(300);
+    assert_eq!(budget(&s).signal, 0.0);
+}
+
+#[test]
+fn orthonormal_sides_switch_terms_off() {
+    let s = Setting::new(300, 60, 50, 1200);
+    let input = budget(&s.with_embeddings(Embedding::Orthonormal, Embedding::Gaussian));
+    assert_eq!(
+        [0, 1, 8].map(|i| input.variance[i]),
+        [0.0; 3],
+        "mean bias and trigger are invisible"
+    );
+    assert_eq!(input.trigger_score_variance, 0.0);
+    let both = budget(&s.with_embeddings(Embedding::Orthonormal, Embedding::Orthonormal));
+    assert_eq!(both.variance[6], 0.0);
+    assert!(both.variance[7] > 0.0);
+}
+
+#[test]
+fn population_keeps_residue_and_trigger_only() {
+    let s = Setting {
+        samples: Samples::Infinite,
+        ..Setting::new(300, 60, 50, 1)
+    };
+    let b = budget(&s);
+    for i in [0, 1, 2, 3, 4, 5, 7] {
+        assert_eq!(b.variance[i], 0.0, "{}", NOISE_NAMES[i]);
+    }
+    assert_eq!(b.covariance, 0.0);
+    let finite = budget(&Setting::new(300, 60, 50, 1 << 40));
+    assert!((b.spread() / finite.spread() - 1.0).abs() < 1e-4);
+}
+
+#[test]
+fn mean_over_the_common_factor_is_the_budget() {
+    // Q and the crosstalk are quadratics in g: their mean over a law with the right two moments.
+    let mut s = Setting::new(300, 40, 30, 900);
+    s.trigger_in_values = true;
+    s.input = Embedding::Sphere;
+    let b = budget(&s);
+    let rv = imbalance_fluctuation(&Moments::output(&s));
+    let (mut quiet, mut crosstalk, mut score) = (0.0, 0.0, 0.0);
+    for sign in [-1.0, 1.0] {
+        let t = TrialBudget::new(&s, 1.0 + sign * rv.sqrt());
+        quiet += 0.5 * t.quiet;
+        crosstalk += 0.5 * t.crosstalk(1.0);
+        score += 0.5 * t.score(1.0, 1.0).0;
+    }
+    let whole = quiet + crosstalk;
+    assert!(
+        (whole / b.spread().powi(2) - 1.0).abs() < 1e-9,
+        "{whole} {}",
+        b.spread()
+    );
+    assert!(score > b.signal, "the trigger's own value raises its score");
+}
+
+#[test]
+fn the_self_pair_is_no_signal() {
+    let s = Setting::new(100, 20, 5, 1);
+    assert!(nominal_signal(&s).abs() < 1e-12);
+    let two = Setting::new(100, 20, 5, 2);
+    assert!((nominal_signal(&two) - 0.8 * 0.99 * 0.5).abs() < 1e-12);
+}

@@ -1,0 +1,251 @@
+//! Simulation against the formulas, at fixed seeds.
+#![allow(clippy::unwrap_used)]
+
+use recall_capacity::descent::early::{NoiseParts, Outcome};
+use recall_capacity::job::{Configuration, Job, Precision};
+use recall_theory::accuracy::{attention_accuracy, attention_weight, end_to_end_accuracy};
+use recall_theory::attention::{NOISE_NAMES, budget};
+use recall_theory::recall::recall_accuracy;
+use recall_theory::{Attention, Embedding, Labels, Samples, Setting};
+
+/// Runs `trials` seeds on two threads.
+fn simulate(s: &Setting, trials: u64, decompose: bool) -> Vec<Outcome> {
+    let mut config = Configuration::of(s);
+    config.decompose = decompose;
+    config.precision = Precision::F32;
+    let run = |seed| {
+        let job = Job {
+            config,
+            seed,
+            paired: vec![],
+        };
+        job.run().unwrap().outcome
+    };
+    let run = &run;
+    std::thread::scope(|scope| {
+        let halves: Vec<_> = (0..2)
+            .map(|half| scope.spawn(move || (half..trials).step_by(2).map(run).collect::<Vec<_>>()))
+            .collect();
+        halves.into_iter().flat_map(|h| h.join().unwrap()).collect()
+    })
+}
+
+/// Mean and its standard error.
+fn mean(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let x: Vec<f64> = values.collect();
+    let n = x.len() as f64;
+    let mean = x.iter().sum::<f64>() / n;
+    let variance = x.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    (mean, (variance / n).sqrt())
+}
+
+/// The square root of measured over predicted variance is one within three standard errors (and
+/// 3 % for what is not leading order), and never off by more than 12 %.
+fn check_spread(what: &str, values: impl Iterator<Item = f64>, predicted: f64) {
+    let (measured, error) = mean(values);
+    let ratio = (measured / predicted).sqrt();
+    let allowed = (1.5 * error / measured + 0.03).min(0.12);
+    assert!(
+        (ratio - 1.0).abs() < allowed,
+        "{what}: measured/predicted {ratio:.3}, allowed deviation {allowed:.3}"
+    );
+}
+
+fn check_budget(s: &Setting, trials: u64) {
+    let outcomes = simulate(s, trials, true);
+    let b = budget(s);
+    let parts: Vec<[f64; 9]> = outcomes.iter().map(|o| o.noise.unwrap().values()).collect();
+    for (i, name) in NOISE_NAMES.iter().enumerate() {
+        check_spread(name, parts.iter().map(|p| p[i]), b.variance[i]);
+    }
+    let spread = outcomes.iter().map(|o| o.spread_squared);
+    check_spread("spread", spread, b.spread().powi(2));
+    let interference = outcomes.iter().map(|o| o.interference_squared);
+    check_spread("interference", interference, b.interference);
+    let (signal, error) = mean(outcomes.iter().map(|o| o.signal));
+    assert!(
+        (signal - b.signal).abs() < 3.0 * error + 0.003,
+        "signal {signal} {}",
+        b.signal
+    );
+    let fluctuation = error * error * trials as f64;
+    let ratio = (fluctuation / b.signal_variance).sqrt();
+    assert!((ratio - 1.0).abs() < 0.35, "signal fluctuation {ratio}");
+}
+
+#[test]
+fn names_of_terms_are_shared() {
+    assert_eq!(NoiseParts::NAMES, NOISE_NAMES);
+}
+
+#[test]
+fn long_sequences_where_the_mean_bias_leads() {
+    let s = Setting::new(300, 60, 100, 2000);
+    assert_eq!(NOISE_NAMES[budget(&s).dominant()], "mean_bias");
+    check_budget(&s, 64);
+}
+
+#[test]
+fn few_samples_where_gradient_noise_leads() {
+    let s = Setting::new(300, 40, 12, 400);
+    let b = budget(&s);
+    let quiet = b.variance[..8].iter().sum::<f64>();
+    assert!(b.variance[3] > 0.4 * quiet);
+    check_budget(&s, 64);
+}
+
+#[test]
+fn short_sequences_where_counts_and_population_lead() {
+    let s = Setting::new(400, 120, 8, 6000);
+    let b = budget(&s);
+    let quiet = b.variance[..8].iter().sum::<f64>();
+    assert!(b.variance[6] + b.variance[7] > 0.5 * quiet);
+    check_budget(&s, 48);
+}
+
+#[test]
+fn values_that_carry_the_trigger() {
+    let mut s = Setting::new(300, 60, 20, 1000);
+    s.trigger_in_values = true;
+    assert!(budget(&s).signal > 1.15);
+    check_budget(&s, 64);
+}
+
+#[test]
+fn balanced_labels_remove_the_mean_bias_and_keep_the_rest() {
+    let mut s = Setting::new(300, 60, 60, 1200);
+    let iid = budget(&s).variance;
+    s.labels = Labels::Balanced;
+    let b = budget(&s);
+    let outcomes = simulate(&s, 16, true);
+    for o in &outcomes {
+        let p = o.noise.unwrap();
+        for zero in [p.mean_bias, p.cross, p.signal_bias, p.label_count] {
+            assert!(zero < 1e-6 * iid[0], "{p:?}");
+        }
+    }
+    for i in [3, 4, 6, 8] {
+        let part = outcomes.iter().map(|o| o.noise.unwrap().values()[i]);
+        check_spread(NOISE_NAMES[i], part, b.variance[i]);
+    }
+    let interference = outcomes.iter().map(|o| o.interference_squared);
+    check_spread("interference", interference, b.interference);
+}
+
+#[test]
+fn orthonormal_sides_and_the_population() {
+    let base = Setting::new(300, 60, 10, 1500);
+    let outputs = base.with_embeddings(Embedding::Gaussian, Embedding::Orthonormal);
+    check_budget(&outputs, 48);
+    let inputs = base.with_embeddings(Embedding::Orthonormal, Embedding::Gaussian);
+    let b = budget(&inputs);
+    let outcomes = simulate(&inputs, 24, true);
+    for (i, predicted) in b.variance.iter().enumerate() {
+        let part = outcomes.iter().map(|o| o.noise.unwrap().values()[i]);
+        if [0, 1, 8].contains(&i) {
+            assert_eq!(*predicted, 0.0);
+            assert!(part.into_iter().all(|x| x < 1e-9));
+        } else {
+            check_spread(NOISE_NAMES[i], part, *predicted);
+        }
+    }
+    let population = Setting {
+        samples: Samples::Infinite,
+        ..base
+    };
+    let b = budget(&population);
+    let outcomes = simulate(&population, 32, true);
+    for i in [6, 8] {
+        let part = outcomes.iter().map(|o| o.noise.unwrap().values()[i]);
+        check_spread(NOISE_NAMES[i], part, b.variance[i]);
+    }
+}
+
+/// Mean measured rates: attention, recall, end to end.
+fn rates(s: &Setting, trials: u64) -> [(f64, f64); 3] {
+    let outcomes = simulate(s, trials, false);
+    [
+        mean(outcomes.iter().map(|o| o.attention.rate())),
+        mean(outcomes.iter().map(|o| o.recall.rate())),
+        mean(outcomes.iter().map(|o| o.accuracy.rate())),
+    ]
+}
+
+fn check_rate(what: &str, measured: (f64, f64), predicted: f64, systematic: f64) {
+    let deviation = measured.0 - predicted;
+    assert!(
+        deviation.abs() < 3.0 * measured.1 + systematic,
+        "{what}: measured {:.4} +- {:.4}, predicted {predicted:.4}",
+        measured.0,
+        measured.1
+    );
+}
+
+#[test]
+fn attention_accuracy_across_its_transition() {
+    let mut carried = Setting::new(300, 60, 100, 500);
+    carried.trigger_in_values = true;
+    for s in [
+        Setting::new(300, 60, 100, 700),
+        Setting::new(300, 60, 100, 1100),
+        Setting::new(300, 30, 40, 1000),
+        Setting::new(600, 100, 20, 120),
+        carried,
+    ] {
+        let predicted = attention_accuracy(&s);
+        assert!((0.1..0.97).contains(&predicted), "{predicted}");
+        check_rate("attention", rates(&s, 64)[0], predicted, 0.02);
+    }
+}
+
+#[test]
+fn recall_accuracy_across_its_transition() {
+    let sphere = Embedding::Sphere;
+    let dense = Setting::new(400, 60, 6, 1600);
+    let sparse = Setting::new(400, 16, 6, 800);
+    for s in [
+        dense,
+        Setting::new(400, 100, 6, 1600),
+        Setting::new(400, 60, 6, 400),
+        dense.with_embeddings(sphere, sphere),
+        sparse.with_embeddings(Embedding::Gaussian, Embedding::Orthonormal),
+        sparse.with_embeddings(Embedding::Orthonormal, Embedding::Gaussian),
+    ] {
+        let predicted = recall_accuracy(&s);
+        assert!((0.1..0.97).contains(&predicted), "{predicted}");
+        check_rate("recall", rates(&s, 12)[1], predicted, 0.015);
+    }
+    let mut carried = Setting::new(200, 60, 6, 8000);
+    carried.trigger_in_values = true;
+    check_rate(
+        "recall",
+        rates(&carried, 12)[1],
+        recall_accuracy(&carried),
+        0.015,
+    );
+}
+
+#[test]
+fn end_to_end_accuracy_with_argmax_and_softmax() {
+    for s in [
+        Setting::new(400, 80, 10, 1200),
+        Setting::new(400, 80, 60, 4000),
+        Setting::new(300, 60, 40, 900),
+    ] {
+        check_rate(
+            "end to end",
+            rates(&s, 24)[2],
+            end_to_end_accuracy(&s),
+            0.02,
+        );
+    }
+    for g in [7.0, 12.0] {
+        let mut s = Setting::new(300, 80, 12, 3000);
+        s.attention = Attention::Strength(g);
+        let outcomes = simulate(&s, 8, false);
+        let accuracy = mean(outcomes.iter().map(|o| o.accuracy.rate()));
+        check_rate("softmax", accuracy, end_to_end_accuracy(&s), 0.05);
+        let weight = mean(outcomes.iter().filter_map(|o| o.attention_weight));
+        check_rate("weight", weight, attention_weight(&s, g), 0.05);
+    }
+}
