@@ -4,7 +4,7 @@ use crate::attention::{TrialBudget, imbalance_fluctuation, nominal_signal};
 use crate::gauss;
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_5, HERMITE_7, factor_nodes, norm_nodes};
-use crate::recall::{class_weights, recall_given};
+use crate::recall::{class_weights, is_dense, recall_given};
 use crate::setting::{Attention, Samples, Setting};
 
 /// One state of a trial: the score advantage of the informative position over the noise.
@@ -103,10 +103,14 @@ pub fn attention_accuracy(s: &Setting) -> f64 {
         .sum()
 }
 
+/// Step of the weight where classes have too many samples to count, and the cells kept.
+const GRID: f64 = 1.0 / 16.0;
+const DENSE_CELLS: usize = 24;
+
 /// Recall probabilities by number of hits, tabulated once for a few loads.
 struct RecallTable {
     loads: Vec<f64>,
-    /// `recall[load][k]` for `kappa = k V/N` (or `kappa = k/8` for the population).
+    /// `recall[load][k]` for `kappa = k V/N`, or `kappa = k GRID` where classes are dense.
     recall: Vec<Vec<f64>>,
     /// Noise scale of a competing logit at unit load, in the same units.
     noise: f64,
@@ -116,13 +120,11 @@ struct RecallTable {
 impl RecallTable {
     fn new(s: &Setting, clutter: f64) -> Self {
         let weights = class_weights(s, 1.0);
-        let unit = match s.samples {
-            Samples::Finite(n) => s.vocab as f64 / n as f64,
-            Samples::Infinite => 0.125,
-        };
-        let top = match s.samples {
-            Samples::Finite(_) => weights.iter().rposition(|w| w.1 > 1e-7).unwrap_or(0),
-            Samples::Infinite => 8,
+        let (unit, top) = if is_dense(s) {
+            (GRID, DENSE_CELLS)
+        } else {
+            let top = weights.iter().rposition(|w| w.1 > 1e-7).unwrap_or(0);
+            (sample_weight(s), top)
         };
         let excess = crate::labels::LabelMoments::of(s).square - 1.0;
         let loads: Vec<f64> = [0.25, 0.6, 1.0].iter().map(|a| a + excess).collect();
@@ -164,11 +166,17 @@ impl RecallTable {
     /// Mean over the hits of a token attended with probability `attention` in training, when a
     /// mean number `wrong` of foreign samples attended to it.
     fn mean(&self, s: &Setting, attention: f64, load: f64, wrong: f64) -> f64 {
-        if s.samples == Samples::Infinite {
-            let x = attention / self.unit;
-            let k = x.floor().min(7.0);
-            let t = x - k;
-            return self.at(k as usize, load) * (1.0 - t) + self.at(k as usize + 1, load) * t;
+        if is_dense(s) {
+            // One foreign sample weighs nothing here.
+            return class_weights(s, attention)
+                .iter()
+                .map(|&(kappa, p)| {
+                    let x = (kappa / self.unit).min(DENSE_CELLS as f64);
+                    let k = (x as usize).min(DENSE_CELLS - 1);
+                    let t = x - k as f64;
+                    p * (self.at(k, load) * (1.0 - t) + self.at(k + 1, load) * t)
+                })
+                .sum();
         }
         class_weights(s, attention)
             .iter()

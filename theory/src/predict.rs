@@ -41,7 +41,8 @@ pub enum AttentionKind {
 pub struct NoiseTerm {
     /// Name, one of [`NOISE_NAMES`].
     pub name: String,
-    /// Standard deviation over tokens, in units of `S0 = eta/(L^2 V)`.
+    /// Standard deviation over tokens, in units of `S0 = eta/(L^2 V)`, its proportional share of
+    /// the covariances between terms included: the squares add up to that of the spread.
     pub relative_sd: f64,
 }
 
@@ -80,6 +81,8 @@ pub struct Prediction {
     pub spread: f64,
     /// Noise terms in the order of [`NOISE_NAMES`].
     pub noise: Vec<NoiseTerm>,
+    /// Twice the covariances between the terms, already shared among them.
+    pub noise_covariance: f64,
     /// Largest of them.
     pub dominant_term: String,
     /// Constraint that binds.
@@ -310,6 +313,9 @@ pub fn predict_in(s: &Setting, level: f64, scope: PredictionScope) -> Prediction
             weight: attention_weight(s, strength),
         },
     };
+    // Terms that point along the same vector have covariances; each term carries its share of
+    // them in proportion, so that the squares add up to that of the spread.
+    let share = 1.0 + b.covariance / b.variance.iter().sum::<f64>().max(f64::MIN_POSITIVE);
     Prediction {
         setting: *s,
         level,
@@ -326,9 +332,10 @@ pub fn predict_in(s: &Setting, level: f64, scope: PredictionScope) -> Prediction
             .zip(b.variance)
             .map(|(name, variance)| NoiseTerm {
                 name: (*name).to_owned(),
-                relative_sd: variance.sqrt(),
+                relative_sd: (variance * share).max(0.0).sqrt(),
             })
             .collect(),
+        noise_covariance: b.covariance,
         dominant_term: NOISE_NAMES[b.dominant()].to_owned(),
         regime: thresholds::regime(s),
         verified_window: verified_window(s),

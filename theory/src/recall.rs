@@ -7,11 +7,19 @@
 use crate::gauss;
 use crate::labels::LabelMoments;
 use crate::moments::Moments;
-use crate::quadrature::{HERMITE_3, HERMITE_5, norm_nodes};
+use crate::quadrature::{HERMITE_3, HERMITE_5, HERMITE_7, norm_nodes};
 use crate::setting::{Embedding, Labels, Samples, Setting};
 
 /// Distribution of the weight `kappa` of one class: `(value, probability)`.
 pub(crate) type Weights = Vec<(f64, f64)>;
+
+/// Samples per class above which the count is Gaussian to the accuracy of the formulas.
+const DENSE: f64 = 256.0;
+
+/// Whether class counts are integrated as Gaussian weights instead of summed one by one.
+pub(crate) fn is_dense(s: &Setting) -> bool {
+    s.samples.as_f64() > DENSE * s.vocab as f64
+}
 
 /// Weights `kappa = k V/N` when a share `attention` of the samples attend to their token.
 pub(crate) fn class_weights(s: &Setting, attention: f64) -> Weights {
@@ -20,6 +28,16 @@ pub(crate) fn class_weights(s: &Setting, attention: f64) -> Weights {
     };
     let (v, n_real) = (s.vocab as f64, n as f64);
     let unit = v / n_real;
+    if is_dense(s) {
+        let variance = match s.labels {
+            Labels::Iid => unit * attention,
+            Labels::Balanced => unit * attention * (1.0 - attention),
+        };
+        return HERMITE_7
+            .iter()
+            .map(|(x, w)| ((attention + x * variance.sqrt()).max(0.0), *w))
+            .collect();
+    }
     match s.labels {
         Labels::Iid => poisson(n_real / v * attention)
             .into_iter()
@@ -241,8 +259,8 @@ mod tests {
     #[test]
     fn class_weights_are_a_law_of_mean_attention() {
         for labels in [Labels::Iid, Labels::Balanced] {
-            for attention in [0.3, 1.0] {
-                let mut s = Setting::new(100, 10, 5, 250);
+            for (attention, samples) in [(0.3, 250), (1.0, 250), (0.3, 1 << 38), (1.0, 30_000)] {
+                let mut s = Setting::new(100, 10, 5, samples);
                 s.labels = labels;
                 let weights = class_weights(&s, attention);
                 let mass: f64 = weights.iter().map(|w| w.1).sum();
