@@ -139,6 +139,7 @@ fn measure(
                     let options = ProbitOptions {
                         chance: 1.0 / point.setting.vocab as f64,
                         target: level,
+                        link_error: link_error(point.axis),
                         ..ProbitOptions::default()
                     };
                     probit_threshold(&rows, &options)?
@@ -153,6 +154,16 @@ fn measure(
         predicted,
         trials,
     })
+}
+
+/// Allowance for a wrong shape of the accuracy curve, in the logarithm of what is searched. The
+/// default belongs to curves in `log N`; the rise in `log d` is about three times as steep.
+fn link_error(axis: SearchAxis) -> f64 {
+    let default = ProbitOptions::default().link_error;
+    match axis {
+        SearchAxis::Samples => default,
+        SearchAxis::Dim => default / 3.0,
+    }
 }
 
 fn censored(reason: String) -> Threshold {
@@ -359,7 +370,14 @@ pub(super) fn analyse(
         median_error(&fitted),
         fit.tau_squared.unwrap_or(0.0).sqrt(),
     ));
-    findings.figures = figures(experiment, search, &factors, &measured, &fit, symbol);
+    findings.figures = figures(
+        experiment,
+        search,
+        &factors,
+        &measured,
+        &fit,
+        (symbol, test.constant),
+    );
     findings.fits = serde_json::json!({
         "regression": fit,
         "formula_slopes": slopes,
@@ -503,7 +521,7 @@ fn figures(
     factors: &Factors,
     measured: &[Measured],
     fit: &RegressionFit,
-    symbol: &str,
+    (symbol, constant): (&str, f64),
 ) -> Vec<NamedFigure> {
     let words = match search.axis {
         SearchAxis::Samples => "N* (critical samples)",
@@ -605,6 +623,13 @@ fn figures(
             );
         }
     }
+    let margin = |value: f64| {
+        crate::figure::Reference::horizontal(
+            "margin of the mean",
+            Style::neutral().dash(Dash::Dotted),
+            value,
+        )
+    };
     let predicted_axis = match search.axis {
         SearchAxis::Samples => Axis::log10("predicted N* (samples)"),
         SearchAxis::Dim => Axis::log2("predicted d* (dimension)"),
@@ -618,12 +643,12 @@ fn figures(
         figures.push(NamedFigure {
             stem: format!("{}-ratio", experiment.id),
             caption: format!(
-                "Measured over predicted {symbol}, point by point; a factor of 1.25 either way is the default margin of the constant."
+                "Measured over predicted {symbol}, point by point, with 95 % intervals. Dotted: the margin of the constant, a factor {constant} either way; it is the mean that is judged."
             ),
             figure: XyFigure::new(
                 experiment.title.clone(),
                 predicted_axis,
-                Axis::log2(format!("measured / predicted {symbol}")),
+                Axis::linear(format!("measured / predicted {symbol}")),
             )
             .with(Points::new("measured / predicted, 95 % interval", Style::slot(0), points))
             .with(crate::figure::Reference::horizontal(
@@ -631,6 +656,8 @@ fn figures(
                 Style::neutral().dash(Dash::Solid),
                 1.0,
             ))
+            .with(margin(constant))
+            .with(margin(1.0 / constant))
             .into(),
         });
     }
