@@ -31,8 +31,8 @@ pub struct Formula {
     pub assumptions: &'static str,
     /// Where it holds or where the leading form applies.
     pub regime: &'static str,
-    /// Test of this crate that fails if it is wrong, or `claim:` and the id of the claim by which
-    /// simulation tests it; empty where nothing does yet.
+    /// Test of this crate that fails if it is wrong, or `simulation:` and a test of
+    /// `tests/formulas.rs`, or `claim:` and the id of the claim by which simulation tests it.
     pub tested_by: &'static str,
     /// Exponents of the leading form, where it is one power.
     pub exponents: Option<Exponents>,
@@ -81,7 +81,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.signal",
         "Mean attention signal",
         r"T = (1-1/L)\,(1-1/V)\,\mathbb E\,V\sum_j n_j(n_j-1)/N^2",
-        "attention.md#1-signal",
+        "attention.md#2-splits",
         "trigger outside the values (else + V|delta|^2)",
         "exact mean",
         "registry::tests::signal_counts_pairs_of_samples",
@@ -91,7 +91,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.budget",
         "Noise budget of the attention step",
         r"\mathrm{Var}_v\,w^\top z_{in}(v) = \sum_{i=1}^{9} \sigma_i^2",
-        "attention.md#3-budget",
+        "attention.md#3-the-nine-terms",
         GAUSS,
         "any size",
         "registry::tests::noise_exponents_are_those_of_the_budget",
@@ -101,7 +101,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.mean_bias",
         "Label imbalance times mean embedding",
         r"\sigma = \frac{L^2\sqrt V}{N d^{3/2}}",
-        "attention.md#3-budget",
+        "attention.md#3-the-nine-terms",
         RANDOM,
         "1 << d << V, L >> 1",
         EXPONENT_TEST,
@@ -111,7 +111,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.mean_bias_flow",
         "Mean embedding read by sequence noise",
         r"\sigma = \frac{L^{3/2}\sqrt V}{N d^{3/2}}",
-        "attention.md#3-budget",
+        "attention.md#3-the-nine-terms",
         RANDOM,
         "1 << d << V, d << N << L V",
         EXPONENT_TEST,
@@ -121,7 +121,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.cross",
         "Label imbalance times sequence noise",
         r"\sigma = \frac{L^{3/2}V}{N d^2}",
-        "attention.md#3-budget",
+        "attention.md#3-the-nine-terms",
         RANDOM,
         "1 << d << V, N >> d",
         EXPONENT_TEST,
@@ -131,7 +131,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.gradient_noise",
         "Sequence noise in both steps",
         r"\sigma = \frac{L V}{N d^{3/2}}",
-        "attention.md#3-budget",
+        "attention.md#3-the-nine-terms",
         RANDOM,
         "1 << d << V, N >> d",
         EXPONENT_TEST,
@@ -141,7 +141,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.signal_noise",
         "Signal times sequence noise",
         r"\sigma = \sqrt{\frac{2LV}{N d^3}}",
-        "attention.md#3-budget",
+        "attention.md#3-the-nine-terms",
         RANDOM,
         "1 << d << V << N, L >> 1",
         EXPONENT_TEST,
@@ -151,7 +151,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.signal_bias",
         "Signal times label imbalance",
         r"\sigma = \frac{L\sqrt V}{\sqrt N d^2}",
-        "attention.md#3-budget",
+        "attention.md#3-the-nine-terms",
         RANDOM,
         "1 << d << V << N",
         EXPONENT_TEST,
@@ -161,7 +161,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.population",
         "Residue of the population gradient",
         r"\sigma = d^{-3/2}",
-        "attention.md#3-budget",
+        "attention.md#3-the-nine-terms",
         RANDOM,
         "1 << d << V/4",
         EXPONENT_TEST,
@@ -171,7 +171,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.label_count",
         "Counts of the token's own label",
         r"\sigma = \frac{2}{\sqrt{N d}}",
-        "attention.md#3-budget",
+        "attention.md#3-the-nine-terms",
         RANDOM,
         "sqrt(V) << d << V << N",
         EXPONENT_TEST,
@@ -181,7 +181,7 @@ pub static FORMULAS: &[Formula] = &[
         "attention.trigger",
         "Tokens that resemble the trigger",
         r"\sigma = T/\sqrt d",
-        "attention.md#3-budget",
+        "attention.md#3-the-nine-terms",
         "random inputs, trigger outside the values",
         "N >> V^{1/2}, L >> 1",
         EXPONENT_TEST,
@@ -191,17 +191,17 @@ pub static FORMULAS: &[Formula] = &[
         "attention.signal_variance",
         "Variance of the signal between trials",
         r"\mathrm{Var}\,T",
-        "attention.md#4-signal-variance",
+        "attention.md#5-variance-of-the-signal",
         GAUSS,
         "any size",
-        "",
+        "simulation:short_sequences_where_counts_and_population_lead",
         None,
     ),
     f(
         "attention.accuracy",
         "Accuracy of argmax attention",
         r"P = \mathbb E\,\Phi(r + g)^{L_{\mathrm{eff}}}",
-        "accuracy.md#2-attention",
+        "accuracy.md#3-argmax-attention",
         GAUSS,
         "any size",
         "claim:accuracy-curves",
@@ -221,17 +221,17 @@ pub static FORMULAS: &[Formula] = &[
         "attention.weight",
         "Mean softmax weight at strength G",
         r"\mathbb E\,\alpha(G)",
-        "accuracy.md#4-softmax",
+        "accuracy.md#5-finite-strength",
         "random-energy form of the partition sum",
         "L >> 1",
-        "",
+        "simulation:end_to_end_accuracy_with_argmax_and_softmax",
         None,
     ),
     f(
         "recall.accuracy",
         "Recall accuracy with saturated attention",
         r"P = \sum_k \mathrm{Poi}(k)\,\mathbb E\,\Phi\bigl((\kappa z_i^2 z_o^2 + \mathrm{own}\,g)/\mathrm{cmp}\bigr)^{V-1}",
-        "recall.md#2-recall",
+        "recall.md#2-probability-of-recall",
         GAUSS,
         "any size",
         "thresholds::tests::recall_threshold_of_the_derivation",
@@ -241,7 +241,7 @@ pub static FORMULAS: &[Formula] = &[
         "accuracy.end_to_end",
         "End-to-end accuracy, argmax attention",
         r"P = \mathbb E\,A(g)\,P_{\mathrm{rec}}(A(g))",
-        "accuracy.md#3-end-to-end",
+        "accuracy.md#4-end-to-end",
         GAUSS,
         "any size",
         "claim:accuracy-curves",
@@ -250,11 +250,11 @@ pub static FORMULAS: &[Formula] = &[
     f(
         "accuracy.softmax",
         "End-to-end accuracy at finite strength",
-        r"P = \max(A, \bar\alpha A)\,P_{\mathrm{rec}}",
-        "accuracy.md#4-softmax",
+        r"P = \mathbb E\,A(g)\,P_{\mathrm{rec}}(\kappa\,\alpha(g), \mathrm{clutter})",
+        "accuracy.md#5-finite-strength",
         "random-energy form of the partition sum; checked at few points",
         "L >> 1",
-        "",
+        "simulation:end_to_end_accuracy_with_argmax_and_softmax",
         None,
     ),
     f(
@@ -538,7 +538,7 @@ pub static CLAIMS: &[Claim] = &[
         assumptions: "argmax attention, random embeddings, iid labels",
         window: "V 128 to 4096, d 16 to 512, L 4 to 512, d <= V",
         kind: ClaimKind::AccuracyBias,
-        note: "accuracy.md#3-end-to-end",
+        note: "accuracy.md#4-end-to-end",
     },
     Claim {
         id: "phase-diagram",
@@ -642,6 +642,11 @@ mod tests {
     #[test]
     fn notes_of_this_crate_have_the_anchors() {
         for (file, text) in [
+            ("accuracy.md", include_str!("accuracy.md")),
+            ("attention.md", include_str!("attention.md")),
+            ("labels.md", include_str!("labels.md")),
+            ("moments.md", include_str!("moments.md")),
+            ("recall.md", include_str!("recall.md")),
             ("lower_bound.md", include_str!("lower_bound.md")),
             ("one_step.md", include_str!("one_step.md")),
             ("thresholds.md", include_str!("thresholds.md")),
@@ -728,6 +733,11 @@ mod tests {
             ("registry", include_str!("registry.rs")),
         ];
         for f in FORMULAS.iter().filter(|f| !f.tested_by.is_empty()) {
+            if let Some(test) = f.tested_by.strip_prefix("simulation:") {
+                let tests = include_str!("../../tests/formulas.rs");
+                assert!(tests.contains(&format!("fn {test}(")), "{} {test}", f.id);
+                continue;
+            }
             if let Some(id) = f.tested_by.strip_prefix("claim:") {
                 let known = claim(id).expect(f.id);
                 assert!(known.formula_ids.contains(&f.id), "{} {id}", f.id);
