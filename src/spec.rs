@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use recall_theory::{Attention, Embedding, Labels, Samples, Setting, SettingError};
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Configuration, Precision, TableChoice};
+use crate::job::{Axis, Configuration, Job, Precision};
 
 /// One value or a list of values to sweep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -342,9 +342,27 @@ pub struct Design {
     /// Precision of the engine.
     #[serde(default)]
     pub precision: Precision,
+    /// Axes across which trials of one seed share their random draws (common random numbers): the
+    /// settings may then differ in nothing else. Empty unless a design gains from pairing; errors
+    /// of paired cells are correlated.
+    #[serde(default)]
+    pub paired: Vec<Axis>,
 }
 
 impl Design {
+    /// The job that measures a setting with a seed.
+    #[must_use]
+    pub fn job(&self, s: &Setting, seed: u64) -> Job {
+        let mut paired = self.paired.clone();
+        paired.sort_unstable();
+        paired.dedup();
+        Job {
+            config: self.configuration(s),
+            seed,
+            paired,
+        }
+    }
+
     /// Configuration that measures a setting in this design.
     #[must_use]
     pub fn configuration(&self, s: &Setting) -> Configuration {
@@ -353,10 +371,6 @@ impl Design {
         if let Some(n) = self.test_sequences {
             c.test_sequences = n;
         }
-        c.input = TableChoice {
-            dim: s.dim_in,
-            ..c.input
-        };
         c
     }
 }
@@ -678,6 +692,23 @@ samples = [100, "infinite"]
                 (32, Samples::Infinite)
             ]
         );
+    }
+
+    #[test]
+    fn trials_share_their_draws_only_where_the_file_asks_for_it() {
+        let keys = |text: &str| {
+            let design = parse(text).unwrap().profile.quick.unwrap();
+            let settings = design.blocks[0].settings().unwrap();
+            settings
+                .iter()
+                .map(|s| design.job(s, 3).stream_key())
+                .collect::<Vec<_>>()
+        };
+        let alone = keys(GOOD);
+        let paired = keys(&GOOD.replace("seeds = 4", "seeds = 4\npaired = [\"samples\"]"));
+        assert_ne!(alone[0], alone[1]);
+        assert_eq!(paired[0], paired[1]); // N = 100 and the population
+        assert_ne!(paired[0], paired[2]); // another dimension
     }
 
     #[test]

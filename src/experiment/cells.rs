@@ -17,16 +17,8 @@ pub(super) fn jobs(design: &Design) -> Vec<Job> {
         .iter()
         .flat_map(|b| b.settings().unwrap_or_default())
         .flat_map(|s| (0..design.seeds).map(move |seed| (s, seed)))
-        .map(|(s, seed)| job(design, &s, seed))
+        .map(|(s, seed)| design.job(&s, seed))
         .collect()
-}
-
-fn job(design: &Design, s: &Setting, seed: u64) -> Job {
-    Job {
-        config: design.configuration(s),
-        seed,
-        paired: Vec::new(),
-    }
 }
 
 /// One measured cell beside its prediction.
@@ -85,7 +77,7 @@ pub(super) fn trials(
     records: &dyn Records,
 ) -> Vec<f64> {
     (0..design.seeds)
-        .filter_map(|seed| measured(quantity, records.get(&job(design, s, seed))?))
+        .filter_map(|seed| measured(quantity, records.get(&design.job(s, seed))?))
         .collect()
 }
 

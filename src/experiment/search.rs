@@ -66,12 +66,7 @@ impl SearchPoint {
     /// The job of a level and seed.
     #[must_use]
     pub fn job(&self, design: &Design, value: u64, seed: u64) -> Job {
-        let setting = at(&self.setting, self.axis, value);
-        Job {
-            config: design.configuration(&setting),
-            seed,
-            paired: Vec::new(),
-        }
+        design.job(&at(&self.setting, self.axis, value), seed)
     }
 
     /// Measured criterion of a trial, increasing along the axis: an accuracy, or minus the squared

@@ -9,7 +9,7 @@ use super::search::{Progress, SearchPoint};
 use crate::figure::{
     Axis, Dash, Direction as Arrow, Line, PanelGrid, Placement, Point, Points, Style, XyFigure,
 };
-use crate::job::Job;
+use crate::job::{Axis as Pairing, Job};
 use crate::spec::{Criterion, Design, Experiment, Exponents, Search, SearchAxis, ThresholdTest};
 use crate::stats::StatsError;
 use crate::stats::crossing::{CrossingOptions, RatioRow, ratio_crossing};
@@ -18,7 +18,7 @@ use crate::stats::probit::{ProbitOptions, Trial, probit_threshold};
 use crate::stats::regression::{
     Observation, RegressionFit, RegressionOptions, fit_loglog, project_prediction,
 };
-use crate::stats::threshold::{CensorSide, Censored, Threshold};
+use crate::stats::threshold::{CensorSide, Censored, SeedDesign, Threshold};
 use crate::stats::verdict::{
     ASYMPTOTIC_MARGIN_CAP, Claim, Evidence, ExponentEvidence, FormulaEvidence, LawEvidence, Margin,
     PointCount,
@@ -108,6 +108,15 @@ fn measure(
                 })
             });
             let trials = plan.tried.iter().map(|t| t.1 as usize).sum();
+            let searched = match point.axis {
+                SearchAxis::Samples => Pairing::Samples,
+                SearchAxis::Dim => Pairing::Dim,
+            };
+            let seed_design = if design.paired.contains(&searched) {
+                SeedDesign::SharedAcrossLevels
+            } else {
+                SeedDesign::IndependentAcrossLevels
+            };
             let threshold = match point.criterion {
                 Criterion::NoiseRatio { level } => {
                     let l = 1.0 - 1.0 / point.setting.len as f64;
@@ -120,6 +129,7 @@ fn measure(
                         .collect();
                     let options = CrossingOptions {
                         critical_ratio: level,
+                        seed_design,
                         ..CrossingOptions::default()
                     };
                     ratio_crossing(&rows, &options)?
@@ -140,6 +150,7 @@ fn measure(
                         chance: 1.0 / point.setting.vocab as f64,
                         target: level,
                         link_error: link_error(point.axis),
+                        seed_design,
                         ..ProbitOptions::default()
                     };
                     probit_threshold(&rows, &options)?

@@ -58,6 +58,7 @@ fn search(criterion: Criterion, centre: f64, slope: f64) -> (Progress, usize) {
         seeds: 4,
         blocks: vec![block],
         asymptotic: None,
+        paired: Vec::new(),
         test_sequences: None,
         precision: crate::job::Precision::F64,
     };
