@@ -9,6 +9,7 @@ pub mod descent;
 pub mod embedding;
 pub mod experiment;
 pub mod figure;
+mod files;
 pub mod job;
 pub mod linalg;
 pub mod progress;

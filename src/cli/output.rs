@@ -50,16 +50,5 @@ fn atomically(path: &Path, text: &str) -> io::Result<()> {
         let text = format!("the directory {} does not exist", parent.display());
         return Err(io::Error::new(ErrorKind::NotFound, text));
     }
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".recall-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666)); // less the umask
-    }
-    let mut file = builder.tempfile_in(&parent)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(&target).map_err(|e| e.error)?;
-    Ok(())
+    crate::files::write(&target, text.as_bytes())
 }

@@ -170,10 +170,7 @@ pub(super) fn analyse(
             let of_block = cells.iter().filter(|c| c.block == k);
             let points = of_block
                 .clone()
-                .map(|c| {
-                    Point::new(c.setting.samples.as_f64(), c.measured.value)
-                        .y_interval(c.measured.lower.max(0.0), c.measured.upper.min(1.0))
-                })
+                .map(|c| c.point(c.setting.samples.as_f64()))
                 .collect();
             (
                 points,

@@ -5,6 +5,7 @@ use recall_theory::{Samples, Setting};
 use super::Records;
 use super::findings::CellRow;
 use super::predicted::{accuracy_of, measured};
+use crate::figure::Point;
 use crate::job::Job;
 use crate::spec::{Block, Design, Experiment, Quantity};
 use crate::stats::StatsError;
@@ -34,6 +35,12 @@ pub(super) struct Cell {
 impl Cell {
     pub(super) fn error(&self) -> f64 {
         self.measured.value - self.predicted
+    }
+
+    /// The cell as a point with its 95 % interval.
+    pub(super) fn point(&self, x: f64) -> Point {
+        Point::new(x, self.measured.value)
+            .y_interval(self.measured.lower.max(0.0), self.measured.upper.min(1.0))
     }
 
     pub(super) fn row(

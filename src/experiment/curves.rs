@@ -181,10 +181,7 @@ fn cell_points(cells: &[&Cell], axis: SweepAxis) -> Vec<Point> {
     cells
         .iter()
         .filter(|c| axis.of(&c.setting).is_finite())
-        .map(|c| {
-            Point::new(axis.of(&c.setting), c.measured.value)
-                .y_interval(c.measured.lower.max(0.0), c.measured.upper.min(1.0))
-        })
+        .map(|c| c.point(axis.of(&c.setting)))
         .collect()
 }
 
@@ -424,13 +421,7 @@ fn against_formula(
     cells: &[&Cell],
     suffix: &str,
 ) -> NamedFigure {
-    let points = cells
-        .iter()
-        .map(|c| {
-            Point::new(c.predicted, c.measured.value)
-                .y_interval(c.measured.lower.max(0.0), c.measured.upper.min(1.0))
-        })
-        .collect();
+    let points = cells.iter().map(|c| c.point(c.predicted)).collect();
     let diagonal: Series = Line::new(
         "measured = formula",
         Style::neutral().dash(Dash::Solid),

@@ -1,6 +1,5 @@
 //! From a description to SVG text, PNG bytes and files.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -256,21 +255,7 @@ pub fn write_figure(dir: &Path, stem: &str, figure: &Figure) -> Result<Written, 
 }
 
 fn stage(dir: &Path, path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile, FigureError> {
-    let write = || -> std::io::Result<tempfile::NamedTempFile> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".figure-").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            // As any new file: readable by whom the umask lets.
-            use std::os::unix::fs::PermissionsExt as _;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let mut file = builder.tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        Ok(file)
-    };
-    write().map_err(|source| FigureError::Write {
+    crate::files::stage(dir, bytes).map_err(|source| FigureError::Write {
         path: path.to_owned(),
         source,
     })

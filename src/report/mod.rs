@@ -7,7 +7,6 @@
 mod markdown;
 mod text;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use recall_theory::registry;
@@ -226,33 +225,13 @@ fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), ReportError>
     write_file(path, &text)
 }
 
-/// Writes a file by way of a temporary one beside it.
+/// Replaces a file in one step.
 ///
 /// # Errors
 /// Names the file.
 pub fn write_file(path: &Path, text: &str) -> Result<(), ReportError> {
-    let fail = |source| ReportError::Write {
+    crate::files::write(path, text.as_bytes()).map_err(|source| ReportError::Write {
         path: path.to_owned(),
         source,
-    };
-    let dir = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".writing-")
-        .permissions(permissions())
-        .tempfile_in(dir)
-        .map_err(fail)?;
-    file.write_all(text.as_bytes()).map_err(fail)?;
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
-    Ok(())
-}
-
-/// Ordinary file permissions (less the umask) instead of a temporary file's private ones.
-#[cfg(unix)]
-fn permissions() -> std::fs::Permissions {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::Permissions::from_mode(0o644)
+    })
 }
