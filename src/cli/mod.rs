@@ -5,6 +5,7 @@
 
 pub mod exit;
 pub mod output;
+pub mod predict;
 pub mod replay;
 pub mod reproduce;
 pub mod setting;
@@ -35,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Train by gradient descent and measure attention, recall and noise, averaged over trials.
     Simulate(simulate::Args),
+    /// Print what the theory says about a setting; simulates nothing.
+    Predict(predict::Args),
     /// Run exact gradient descent on the literal inputs of a case file.
     Replay(replay::Args),
     /// Run all experiments of a profile and write the report; a killed run resumes.
@@ -68,6 +71,7 @@ pub fn run() -> ExitCode {
     };
     let (name, answer) = match cli.command {
         Command::Simulate(args) => ("simulate", simulate::run(&args)),
+        Command::Predict(args) => ("predict", predict::run(&args)),
         Command::Replay(args) => ("replay", replay::run(&args)),
         Command::Reproduce(args) => ("reproduce", reproduce::run(&args)),
         Command::Verify(args) => ("verify", verify::run(&args)),

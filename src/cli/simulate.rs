@@ -87,7 +87,8 @@ pub struct Args {
 }
 
 impl Args {
-    fn engine(&self) -> Result<Engine, Failure> {
+    /// The engine with its rates, checked for which of them are given.
+    pub(super) fn engine(&self) -> Result<Engine, Failure> {
         let rates = [
             ("--eta", self.eta),
             ("--gamma-w", self.gamma_w),
@@ -115,8 +116,8 @@ impl Args {
         }
     }
 
-    /// The jobs of all trials, checked.
-    fn jobs(&self) -> Result<Vec<Job>, Failure> {
+    /// One trial, checked.
+    pub(super) fn job(&self, seed: u64) -> Result<Job, Failure> {
         let engine = self.engine()?;
         let config = Configuration {
             engine,
@@ -128,12 +129,18 @@ impl Args {
             decompose: !self.no_decompose && engine == Engine::Early,
             ..Configuration::of(&self.setting.setting()?)
         };
-        let job = |seed| Job {
+        let job = Job {
             config,
             seed,
             paired: Vec::new(),
         };
-        job(self.seed).validate().map_err(usage)?;
+        job.validate().map_err(usage)?;
+        Ok(job)
+    }
+
+    /// The jobs of all trials, checked.
+    fn jobs(&self) -> Result<Vec<Job>, Failure> {
+        let first = self.job(self.seed)?;
         let trials = self.trials.get() as u64;
         let end = self.seed.checked_add(trials).ok_or_else(|| {
             let last = u64::MAX - trials;
@@ -148,6 +155,10 @@ impl Args {
                 1 << 24
             )));
         }
+        let job = |seed| Job {
+            seed,
+            ..first.clone()
+        };
         Ok((self.seed..end).map(job).collect())
     }
 }
@@ -272,6 +283,39 @@ impl Mean {
     }
 }
 
+/// The sizes of a setting in one line.
+pub(super) fn sizes(s: &Setting) -> String {
+    let samples = match s.samples {
+        Samples::Finite(n) => n.to_string(),
+        Samples::Infinite => "infinite".to_owned(),
+    };
+    let dims = if s.dim_in == s.dim_out {
+        s.dim_in.to_string()
+    } else {
+        format!("{} (in), {} (out)", s.dim_in, s.dim_out)
+    };
+    format!("V = {}, d = {dims}, L = {}, N = {samples}", s.vocab, s.len)
+}
+
+/// How attention works: saturated, or at which strength.
+pub(super) fn attention(setting: &Setting) -> Value {
+    match setting.attention {
+        Attention::Argmax => json!({"kind": "argmax"}),
+        Attention::Strength(g) => json!({"kind": "strength", "strength": g}),
+    }
+}
+
+/// The setting of a configuration; for the exact engine with what gamma_w amounts to, at
+/// `E|z_EOS|^2 = 1`.
+pub(super) fn effective_setting(config: &Configuration) -> Setting {
+    let mut setting = config.setting();
+    if let Engine::Exact { eta, gamma_w, .. } = config.engine {
+        let unit = eta / ((setting.len as f64).powi(2) * setting.vocab as f64);
+        setting.attention = Attention::Strength(gamma_w * unit * nominal_signal(&setting));
+    }
+    setting
+}
+
 /// Trials of one setting, averaged.
 struct Summary<'a> {
     setting: Setting,
@@ -286,12 +330,7 @@ struct Summary<'a> {
 impl<'a> Summary<'a> {
     fn new(records: &'a [Record]) -> Self {
         let config = &records[0].job.config;
-        let mut setting = config.setting();
-        // What gamma_w amounts to, at E|z_EOS|^2 = 1.
-        if let Engine::Exact { eta, gamma_w, .. } = config.engine {
-            let unit = eta / ((setting.len as f64).powi(2) * setting.vocab as f64);
-            setting.attention = Attention::Strength(gamma_w * unit * nominal_signal(&setting));
-        }
+        let setting = effective_setting(config);
         // A quantity is averaged if every trial has measured it.
         let mean = |get: &dyn Fn(&Record) -> Option<f64>| {
             let x: Option<Vec<f64>> = records.iter().map(get).collect();
@@ -356,14 +395,6 @@ impl<'a> Summary<'a> {
         }
     }
 
-    /// How attention works: saturated, or at which strength.
-    fn attention(&self) -> Value {
-        match self.setting.attention {
-            Attention::Argmax => json!({"kind": "argmax"}),
-            Attention::Strength(g) => json!({"kind": "strength", "strength": g}),
-        }
-    }
-
     fn json(&self) -> Value {
         let first = &self.records[0];
         let config = &first.job.config;
@@ -399,7 +430,7 @@ impl<'a> Summary<'a> {
         let rest = json!({
             "trials": self.records.len(),
             "seed": first.job.seed,
-            "attention": self.attention(),
+            "attention": attention(&self.setting),
             "engine": config.engine,
             "precision": config.precision,
             "kernel": first.kernel,
@@ -414,20 +445,9 @@ impl<'a> Summary<'a> {
     }
 
     fn text(&self) -> String {
-        let s = &self.setting;
-        let samples = match s.samples {
-            Samples::Finite(n) => n.to_string(),
-            Samples::Infinite => "infinite".to_owned(),
-        };
-        let dims = if s.dim_in == s.dim_out {
-            s.dim_in.to_string()
-        } else {
-            format!("{} (in), {} (out)", s.dim_in, s.dim_out)
-        };
         let mut text = format!(
-            "V = {}, d = {dims}, L = {}, N = {samples}; trials {}, first seed {}\n\n",
-            s.vocab,
-            s.len,
+            "{}; trials {}, first seed {}\n\n",
+            sizes(&self.setting),
             self.records.len(),
             self.records[0].job.seed
         );

@@ -77,6 +77,16 @@ fn expand(point: &SearchPoint, design: &Design, levels: &[(u64, u64)]) -> Vec<Jo
         .collect()
 }
 
+/// Number of trials behind levels: a level that a pilot and a grid share has its seeds in common.
+fn distinct(levels: &[(u64, u64)]) -> usize {
+    let mut most = std::collections::BTreeMap::new();
+    for &(value, seeds) in levels {
+        let known = most.entry(value).or_insert(0);
+        *known = seeds.max(*known);
+    }
+    most.into_values().sum::<u64>() as usize
+}
+
 /// A point with its measured and predicted critical value.
 struct Measured {
     setting: Setting,
@@ -98,7 +108,7 @@ fn measure(
             let values: Vec<u64> = tried.iter().map(|t| t.0).collect();
             let side = if above { "above" } else { "below" };
             let reason = format!("no bracket: the target lies {side} all pilots tried, {values:?}");
-            (censored(reason), tried.iter().map(|t| t.1 as usize).sum())
+            (censored(reason), distinct(&tried))
         }
         Progress::Done(plan) => {
             let rows = plan.levels.iter().flat_map(|&value| {
@@ -107,7 +117,7 @@ fn measure(
                     Some(((value as f64).ln(), seed, record))
                 })
             });
-            let trials = plan.tried.iter().map(|t| t.1 as usize).sum();
+            let trials = distinct(&plan.tried);
             let searched = match point.axis {
                 SearchAxis::Samples => Pairing::Samples,
                 SearchAxis::Dim => Pairing::Dim,

@@ -196,10 +196,11 @@ impl RecallTable {
 /// recalled from a value matrix learned with the same attention (note, eq. 9).
 #[must_use]
 pub fn end_to_end_accuracy(s: &Setting) -> f64 {
-    match s.attention {
+    let accuracy = match s.attention {
         Attention::Argmax => argmax_accuracy(s),
         Attention::Strength(g) => softmax_accuracy(s, g),
-    }
+    };
+    accuracy.clamp(0.0, 1.0) // quadrature weights sum to one up to rounding
 }
 
 fn argmax_accuracy(s: &Setting) -> f64 {
