@@ -31,6 +31,7 @@ fn judge(
     test: &AccuracyTest,
     cells: &[Cell],
     window: &[bool],
+    blocks: &[Block],
     findings: &mut Findings,
 ) -> Result<(), StatsError> {
     let split = |inside: bool| -> Vec<f64> {
@@ -86,7 +87,8 @@ fn judge(
         if z.abs() > 3.0 && c.error().abs() > test.margin {
             let s = &c.setting;
             findings.misfits.push(format!(
-                "V = {}, d = {}, L = {}, N = {}: {} measured {:.3} ± {:.3}, formula {:.3} ({:.1} standard errors; {} the window).",
+                "{}V = {}, d = {}, L = {}, N = {}: {} measured {:.3} ± {:.3}, formula {:.3} ({:.1} standard errors; {} the window).",
+                label(&blocks[c.block]),
                 s.vocab,
                 s.dim_in.min(s.dim_out),
                 s.len,
@@ -101,6 +103,15 @@ fn judge(
         }
     }
     Ok(())
+}
+
+/// The label of a block as a prefix.
+fn label(block: &Block) -> String {
+    if block.label.is_empty() {
+        String::new()
+    } else {
+        format!("{} — ", block.label)
+    }
 }
 
 /// Name of a block with what is common to it.
@@ -220,7 +231,14 @@ pub(super) fn analyse_curves(
         let cells = measure(design, quantity, records)?;
         let window: Vec<bool> = cells.iter().map(|c| in_window(test, c)).collect();
         if i == 0 {
-            judge(experiment, test, &cells, &window, &mut findings)?;
+            judge(
+                experiment,
+                test,
+                &cells,
+                &window,
+                &design.blocks,
+                &mut findings,
+            )?;
             findings.trials = cells.len() * design.seeds as usize;
         }
         let mut panel = XyFigure::new(
@@ -307,7 +325,14 @@ pub(super) fn analyse_phase(
         looks: 1,
         ..Findings::default()
     };
-    judge(experiment, test, &cells, &window, &mut findings)?;
+    judge(
+        experiment,
+        test,
+        &cells,
+        &window,
+        &design.blocks,
+        &mut findings,
+    )?;
     for (c, w) in cells.iter().zip(&window) {
         findings.cells.push(c.row(
             experiment,

@@ -197,10 +197,13 @@ fn censored(reason: String) -> Threshold {
     })
 }
 
+/// A size of a setting.
+type Size = fn(&Setting) -> f64;
+
 /// Regressors of the design: those symbols that vary, with their log values.
 struct Factors {
     names: Vec<&'static str>,
-    value: Vec<fn(&Setting) -> f64>,
+    value: Vec<Size>,
 }
 
 fn dim(s: &Setting) -> f64 {
@@ -212,7 +215,7 @@ fn dim(s: &Setting) -> f64 {
 
 impl Factors {
     fn of(settings: &[Setting], axis: SearchAxis) -> Self {
-        let all: [(&'static str, fn(&Setting) -> f64, Option<SearchAxis>); 4] = [
+        let all: [(&'static str, Size, Option<SearchAxis>); 4] = [
             ("d", dim, Some(SearchAxis::Dim)),
             ("L", |s| s.len as f64, None),
             ("V", |s| s.vocab as f64, None),

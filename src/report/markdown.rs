@@ -28,7 +28,7 @@ pub(super) fn report(judged: &Judged) -> String {
 
 fn head(out: &mut String, judged: &Judged) {
     let tally = judged.tally();
-    let trials: usize = judged.experiments.iter().map(|e| e.1.trials).sum();
+    let trials = judged.trials;
     let _ = writeln!(
         out,
         "# Theory beside simulation: the `{}` run\n\n\

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 pub use text::{describe_verdict, verdict_rows};
 
-use crate::experiment::{AnalysisError, Findings, Records, analyse};
+use crate::experiment::{AnalysisError, Findings, Records, analyse, jobs};
 use crate::figure::{FigureError, write_figure};
+use crate::job::Job;
 use crate::spec::{Experiment, Profile};
 use crate::stats::StatsError;
 use crate::stats::verdict::{Claim, ClaimVerdict, Policy, Verdict, decide};
@@ -33,6 +34,8 @@ pub struct Judged {
     pub verdicts: Vec<ClaimVerdict>,
     /// Rules of judgement.
     pub policy: Policy,
+    /// Distinct trials behind the report; experiments may share some.
+    pub trials: usize,
 }
 
 /// Verdicts by kind.
@@ -110,12 +113,14 @@ pub fn judge(
 ) -> Result<Judged, ReportError> {
     let mut analysed = Vec::new();
     let mut claims = Vec::new();
+    let mut keys = std::collections::HashSet::new();
     for experiment in experiments {
         let Some(design) = experiment.design(profile) else {
             continue;
         };
         let findings = analyse(experiment, design, records)?;
         claims.extend(findings.claims.iter().cloned());
+        keys.extend(jobs(experiment, design, records).iter().map(Job::key));
         analysed.push((experiment.clone(), findings));
     }
     let policy = Policy::default();
@@ -126,6 +131,7 @@ pub fn judge(
         claims,
         verdicts,
         policy,
+        trials: keys.len(),
     })
 }
 
