@@ -203,7 +203,7 @@ pub fn reproduce(
         simulation_core_seconds_of_this_invocation: busy,
         seeds: experiments
             .iter()
-            .filter_map(|e| Some((e.id.clone(), format!("0..{}", e.design(profile)?.seeds))))
+            .filter_map(|e| Some((e.id.clone(), seed_range(e.design(profile)?))))
             .collect(),
     };
     let text = serde_json::to_string_pretty(&provenance).unwrap_or_default() + "\n";
@@ -252,6 +252,15 @@ struct Provenance {
     wall_seconds_of_this_invocation: f64,
     simulation_core_seconds_of_this_invocation: f64,
     seeds: std::collections::BTreeMap<String, String>,
+}
+
+/// The seeds of a design, `first..end`.
+fn seed_range(design: &crate::spec::Design) -> String {
+    format!(
+        "{}..{}",
+        design.first_seed,
+        design.first_seed + design.seeds
+    )
 }
 
 /// Commit of the working tree, where git knows one.

@@ -208,6 +208,13 @@ pub struct ThresholdTest {
     /// Margin of the constant, as a factor.
     #[serde(default = "default_constant")]
     pub constant: f64,
+    /// Whether the slopes are judged; not where the law is far from a power.
+    #[serde(default = "yes")]
+    pub slopes: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_margin() -> f64 {
@@ -330,6 +337,9 @@ pub enum Kind {
 pub struct Design {
     /// Trials per point (per level of a search).
     pub seeds: u64,
+    /// First seed; a design that was changed after a look takes seeds that were not looked at.
+    #[serde(default)]
+    pub first_seed: u64,
     /// The settings.
     pub blocks: Vec<Block>,
     /// Exponents of the asymptotic law, tested with the margin widened by the formula's own drift
@@ -350,7 +360,7 @@ pub struct Design {
 }
 
 impl Design {
-    /// The job that measures a setting with a seed.
+    /// The job that measures a setting with the `seed`-th seed of the design.
     #[must_use]
     pub fn job(&self, s: &Setting, seed: u64) -> Job {
         let mut paired = self.paired.clone();
@@ -358,7 +368,7 @@ impl Design {
         paired.dedup();
         Job {
             config: self.configuration(s),
-            seed,
+            seed: self.first_seed + seed,
             paired,
         }
     }

@@ -37,7 +37,7 @@ rationale = "Small enough for a test."
 kind = "curves"
 axis = "samples"
 quantities = ["accuracy", "recall"]
-test = { margin = 0.02, max_sd = 0.04, predicted_between = [0.02, 0.65] }
+test = { margin = 0.11, max_sd = 0.2, predicted_between = [0.02, 0.65] }
 [profile.quick]
 seeds = 4
 test_sequences = 512
@@ -479,7 +479,7 @@ fn wrong_experiments_are_refused_before_anything_runs() {
             vec!["`seds`", "Did you mean `seeds`?"],
         ),
         (
-            "margin = 0.02",
+            "margin = 0.11",
             "margn = 0.02",
             vec!["`margn`", "Did you mean `margin`?"],
         ),
@@ -500,7 +500,7 @@ fn wrong_experiments_are_refused_before_anything_runs() {
             "vocab = 1",
             vec!["profile.quick.blocks[0]", "vocab = 1"],
         ),
-        ("margin = 0.02", "margin = nan", vec!["task.test.margin"]),
+        ("margin = 0.11", "margin = nan", vec!["task.test.margin"]),
         (
             "id = \"tiny-curves\"",
             "id = \"other\"",

@@ -210,7 +210,7 @@ fn text(p: &Prediction, notes: &[String]) -> String {
         Attention::Strength(g) => format!("softmax of strength G = {}", size(g)),
     };
     let window = if p.verified_window.inside {
-        "inside: simulation has checked the formulas here".to_owned()
+        "inside the box of sizes that simulation has sampled".to_owned()
     } else {
         format!("outside: {}", p.verified_window.reasons.join("; "))
     };

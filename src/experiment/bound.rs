@@ -36,7 +36,9 @@ fn bound_line<'a>(cells: impl Iterator<Item = &'a Cell>) -> Vec<(f64, f64)> {
             let samples = Samples::Finite(n as u64);
             (
                 n,
-                lower_bound::accuracy_upper_bound(&first.setting, samples).accuracy,
+                lower_bound::accuracy_upper_bound(&first.setting, samples)
+                    .accuracy
+                    .min(1.0),
             )
         })
         .collect()

@@ -37,6 +37,11 @@ impl Cell {
         self.measured.value - self.predicted
     }
 
+    /// Error over its standard error.
+    pub(super) fn z(&self) -> f64 {
+        self.error() / self.measured.standard_error.max(1e-12)
+    }
+
     /// The cell as a point with its 95 % interval.
     pub(super) fn point(&self, x: f64) -> Point {
         Point::new(x, self.measured.value)

@@ -35,7 +35,7 @@ fn head(out: &mut String, judged: &Judged) {
          One-layer transformer, attention only, random non-orthogonal embeddings, three steps of empirical gradient descent from zero in the small-step limit, on the task of finding one informative token among $L$ and recalling its label out of $V$.\n\n\
          **{} claims supported, {} refuted, {} inconclusive**, judged as one family on {trials} trials in {} experiments.\n\n\
          > Every formula here is our own derivation, checked by the simulation reported here. The paper that poses the problem, *Learning to Recall with Transformers Beyond Orthogonal Embeddings* (arXiv 2603.15923), is known to us by its abstract only; nothing here is to be read as its statement or its constants.\n\n\
-         How to read it: a trial is one seed with its own embeddings, permutation and data; ± is a standard error over seeds (or over points, where said). A claim is *supported* when an equivalence test places the deviation inside a margin that was fixed before the run in the experiment's file, *refuted* when it places it outside, and *inconclusive* otherwise; p-values are adjusted by Holm's method over all claims of this report, separately for support and refutation, at level {}. Machine, commit and time are in `provenance.json`, records in `measurements.jsonl` (random-number scheme {RNG_SCHEME}), critical values in `thresholds.csv`, cells in `cells.csv`, fits and verdicts in `fits.json` and `verdicts.json`.\n",
+         How to read it: a trial is one seed with its own embeddings, permutation and data; ± is a standard error over seeds (or over points, where said). A claim is *supported* when an equivalence test places the deviation inside the margin that stands in the experiment's file, *refuted* when it places it outside, and *inconclusive* otherwise; p-values are adjusted by Holm's method over all claims of this report, separately for support and refutation, at level {}. Designs, margins and formulas stood in the repository when this run began, on seeds that earlier looks had not used; where an earlier look changed a design, its paragraph says so. Machine, commit and time are in `provenance.json`, records in `measurements.jsonl` (random-number scheme {RNG_SCHEME}), critical values in `thresholds.csv`, cells in `cells.csv`, fits and verdicts in `fits.json` and `verdicts.json`.\n",
         judged.profile.name(),
         tally.supported,
         tally.refuted,
@@ -48,6 +48,11 @@ fn head(out: &mut String, judged: &Judged) {
     }
 }
 
+/// Running text with starred symbols as formulas, so that no star opens emphasis.
+fn prose(text: &str) -> String {
+    text.replace("N*", "$N^*$").replace("d*", "$d^*$")
+}
+
 fn row(out: &mut String, cells: &[String]) {
     out.push('|');
     for c in cells {
@@ -57,7 +62,7 @@ fn row(out: &mut String, cells: &[String]) {
 }
 
 fn table(out: &mut String, t: &Table) {
-    let _ = writeln!(out, "{}\n", t.caption);
+    let _ = writeln!(out, "{}\n", prose(&t.caption));
     row(out, &t.header);
     row(out, &vec!["---".to_owned(); t.header.len()]);
     for r in &t.rows {
@@ -114,7 +119,7 @@ fn misfits(out: &mut String, judged: &Judged) {
     for (experiment, findings) in &judged.experiments {
         for m in &findings.misfits {
             any = true;
-            let _ = writeln!(out, "- {}: {m}", experiment.id);
+            let _ = writeln!(out, "- {}: {}", experiment.id, prose(m));
         }
     }
     if !any {
@@ -160,11 +165,14 @@ fn section(out: &mut String, judged: &Judged, experiment: &Experiment, findings:
         let _ = writeln!(
             out,
             "![{}](figures/{}.svg)\n\n*{}* ([PNG](figures/{}.png))\n",
-            experiment.title, f.stem, f.caption, f.stem
+            experiment.title,
+            f.stem,
+            prose(&f.caption),
+            f.stem
         );
     }
     for n in &findings.notes {
-        let _ = writeln!(out, "- {n}");
+        let _ = writeln!(out, "- {}", prose(n));
     }
     if !findings.notes.is_empty() {
         out.push('\n');

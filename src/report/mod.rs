@@ -213,7 +213,8 @@ fn statement(judged: &Judged, id: &str) -> String {
             " Here: its slopes, against those of the finite-size formula on the same design."
         }
         "asymptotic" => " Here: the asymptotic exponents themselves.",
-        _ => "",
+        "" => "",
+        block => return format!("{words} Here: `{block}`."),
     };
     format!("{words}{part}")
 }

@@ -185,6 +185,18 @@ pub struct Trend {
     pub p_value: f64,
 }
 
+impl Trend {
+    /// The trend that a fitted coefficient states.
+    #[must_use]
+    pub fn of(coefficient: &Coefficient) -> Self {
+        Self {
+            name: coefficient.name.clone(),
+            slope: coefficient.estimate.clone(),
+            p_value: two_sided_p(&coefficient.estimate),
+        }
+    }
+}
+
 /// A formula with its constant: e = log(measured / predicted) should be near 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FormulaEvidence {
@@ -227,14 +239,7 @@ impl FormulaEvidence {
                 ..RegressionOptions::default()
             };
             let fit = fit_loglog(names, log_ratios, &options)?;
-            fit.coefficients[1..]
-                .iter()
-                .map(|c| Trend {
-                    name: c.name.clone(),
-                    slope: c.estimate.clone(),
-                    p_value: two_sided_p(&c.estimate),
-                })
-                .collect()
+            fit.coefficients[1..].iter().map(Trend::of).collect()
         };
         Ok(Self {
             mean,

@@ -56,6 +56,7 @@ fn search(criterion: Criterion, centre: f64, slope: f64) -> (Progress, usize) {
     assert_eq!(block.vocab, OneOrMany::One(256));
     let design = Design {
         seeds: 4,
+        first_seed: 0,
         blocks: vec![block],
         asymptotic: None,
         paired: Vec::new(),
