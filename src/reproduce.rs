@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::experiment::{Records, expected_jobs, jobs, pending};
 use crate::job::{Job, Record};
@@ -188,26 +188,31 @@ pub fn reproduce(
         &places.runs.join(profile.name()).join(MEASUREMENTS),
         &directory.join(MEASUREMENTS),
     )?;
-    let provenance = Provenance {
-        program: env!("CARGO_PKG_NAME"),
-        version: env!("CARGO_PKG_VERSION"),
+    let file = directory.join("provenance.json");
+    let mut invocations = earlier_invocations(&file);
+    invocations.push(Invocation {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: commit(),
-        profile: profile.name(),
-        rng_scheme: RNG_SCHEME,
-        kernels: store.kernels().into_keys().map(str::to_owned).collect(),
         cpu: cpu(),
         threads,
+        trials_simulated: simulated,
+        wall_seconds: begun.elapsed().as_secs_f64(),
+        simulation_core_seconds: busy,
+    });
+    let provenance = Provenance {
+        program: env!("CARGO_PKG_NAME").to_owned(),
+        profile: profile.name().to_owned(),
+        rng_scheme: RNG_SCHEME,
+        kernels: store.kernels().into_keys().map(str::to_owned).collect(),
         trials: finalised.records,
-        trials_simulated_in_this_invocation: simulated,
-        wall_seconds_of_this_invocation: begun.elapsed().as_secs_f64(),
-        simulation_core_seconds_of_this_invocation: busy,
         seeds: experiments
             .iter()
             .filter_map(|e| Some((e.id.clone(), seed_range(e.design(profile)?))))
             .collect(),
+        invocations,
     };
     let text = serde_json::to_string_pretty(&provenance).unwrap_or_default() + "\n";
-    report::write_file(&directory.join("provenance.json"), &text)?;
+    report::write_file(&file, &text)?;
     Ok(Reproduced {
         judged,
         directory,
@@ -237,21 +242,36 @@ fn copy(from: &Path, to: &Path) -> Result<(), ReportError> {
 
 /// Who made a report, on what, and how long it took. The only file of a report that differs
 /// between two runs of the same build.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Provenance {
-    program: &'static str,
-    version: &'static str,
-    commit: String,
-    profile: &'static str,
+    program: String,
+    profile: String,
     rng_scheme: u32,
     kernels: Vec<String>,
+    trials: usize,
+    seeds: std::collections::BTreeMap<String, String>,
+    /// All invocations that wrote into this report, the last one last.
+    invocations: Vec<Invocation>,
+}
+
+/// One run of the program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Invocation {
+    version: String,
+    commit: String,
     cpu: String,
     threads: usize,
-    trials: usize,
-    trials_simulated_in_this_invocation: usize,
-    wall_seconds_of_this_invocation: f64,
-    simulation_core_seconds_of_this_invocation: f64,
-    seeds: std::collections::BTreeMap<String, String>,
+    trials_simulated: usize,
+    wall_seconds: f64,
+    simulation_core_seconds: f64,
+}
+
+/// Invocations that an earlier provenance file lists; none if there is no such file.
+fn earlier_invocations(file: &Path) -> Vec<Invocation> {
+    std::fs::read_to_string(file)
+        .ok()
+        .and_then(|text| serde_json::from_str::<Provenance>(&text).ok())
+        .map_or_else(Vec::new, |p| p.invocations)
 }
 
 /// The seeds of a design, `first..end`.

@@ -242,7 +242,7 @@ fn a_run_writes_the_whole_report_whose_numbers_follow_from_its_records() {
         serde_json::from_str(&place.read("reports/quick/provenance.json")).unwrap();
     let records = place.measurements();
     assert_eq!(provenance["trials"], records.len());
-    assert_eq!(provenance["threads"], 2);
+    assert_eq!(provenance["invocations"][0]["threads"], 2);
 
     // Each cell is the mean over its records; powers of two in the totals make it exact.
     let cells = place.read("reports/quick/cells.csv");

@@ -451,7 +451,8 @@ pub(super) fn analyse(
         &factors,
         &measured,
         &fit,
-        (symbol, test.constant),
+        symbol,
+        (test.constant, test.slopes),
     );
     findings.fits = serde_json::json!({
         "regression": fit,
@@ -592,6 +593,66 @@ fn slope_table(
     }
 }
 
+/// Words for the axis of a factor.
+fn factor_axis(name: &str) -> Axis {
+    Axis::log2(match name {
+        "d" => "d (embedding dimension)",
+        "L" => "L (sequence length)",
+        "V" => "V (vocabulary size)",
+        _ => "N (training samples)",
+    })
+}
+
+/// Critical value against the first factor, one series for each setting of the others: for laws
+/// that are no power, where moving points along fitted slopes would mislead.
+fn levels_figure(
+    experiment: &Experiment,
+    factors: &Factors,
+    measured: &[Measured],
+    words: &str,
+) -> Option<NamedFigure> {
+    let first = factors.names.first()?;
+    let others = |s: &Setting| -> String {
+        let rest = factors.names.iter().zip(&factors.value).skip(1);
+        rest.map(|(name, value)| format!("{name} = {}", value(s)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let mut groups: Vec<String> = measured.iter().map(|m| others(&m.setting)).collect();
+    groups.dedup();
+    let mut figure = XyFigure::new(
+        experiment.title.clone(),
+        factor_axis(first),
+        Axis::log10(words),
+    );
+    for (k, group) in groups.iter().enumerate() {
+        let of_group = || measured.iter().filter(|m| others(&m.setting) == *group);
+        let x = |m: &Measured| factors.value[0](&m.setting);
+        let line = of_group()
+            .filter_map(|m| Some((x(m), m.predicted?.exp())))
+            .collect();
+        let points = of_group()
+            .filter_map(|m| {
+                let e = &m.threshold.estimate()?.log_n;
+                let point = Point::new(x(m), e.value.exp());
+                Some(point.y_interval(e.lower.exp(), e.upper.exp()))
+            })
+            .collect();
+        figure = figure
+            .with(Line::new(format!("{group}, formula"), Style::slot(k), line))
+            .with(Points::new(
+                format!("{group}, measured"),
+                Style::slot(k),
+                points,
+            ));
+    }
+    Some(NamedFigure {
+        stem: format!("{}-levels", experiment.id),
+        caption: "Measured critical values with 95 % intervals beside the finite-size formula at the same points; no fitted constant.".into(),
+        figure: figure.into(),
+    })
+}
+
 /// One panel per factor: the critical value, corrected along the fit to the centre of the other
 /// factors, against the factor; and measured over predicted.
 fn figures(
@@ -600,7 +661,8 @@ fn figures(
     factors: &Factors,
     measured: &[Measured],
     fit: &RegressionFit,
-    (symbol, constant): (&str, f64),
+    symbol: &str,
+    (constant, slopes): (f64, bool),
 ) -> Vec<NamedFigure> {
     let words = match search.axis {
         SearchAxis::Samples => "N* (critical samples)",
@@ -648,16 +710,10 @@ fn figures(
         );
         let fitted = |x: f64| (centre + slope(i) * (x.ln() - fit.centres[i])).exp();
         let e = &fit.coefficients[i + 1].estimate;
-        let label = match *name {
-            "d" => "d (embedding dimension)",
-            "L" => "L (sequence length)",
-            "V" => "V (vocabulary size)",
-            _ => "N (training samples)",
-        };
         panels.push(
             XyFigure::new(
                 format!("against {name}"),
-                Axis::log2(label),
+                factor_axis(name),
                 Axis::log10(words),
             )
             .with(Points::new(
@@ -681,9 +737,11 @@ fn figures(
             ),
         );
     }
-    let columns = panels.len().min(3);
     let mut figures = Vec::new();
-    if !panels.is_empty() {
+    if !slopes {
+        figures.extend(levels_figure(experiment, factors, measured, words));
+    } else if !panels.is_empty() {
+        let columns = panels.len().min(3);
         let grid = PanelGrid::new(experiment.title.clone(), columns, panels);
         figures.push(NamedFigure {
             stem: format!("{}-slopes", experiment.id),
