@@ -35,13 +35,18 @@ fn head(out: &mut String, judged: &Judged) {
          One-layer transformer, attention only, random non-orthogonal embeddings, three steps of empirical gradient descent from zero in the small-step limit, on the task of finding one informative token among $L$ and recalling its label out of $V$.\n\n\
          **{} claims supported, {} refuted, {} inconclusive**, judged as one family on {trials} trials in {} experiments.\n\n\
          > Every formula here is our own derivation, checked by the simulation reported here. The paper that poses the problem, *Learning to Recall with Transformers Beyond Orthogonal Embeddings* (arXiv 2603.15923), is known to us by its abstract only; nothing here is to be read as its statement or its constants.\n\n\
-         How to read it: a trial is one seed with its own embeddings, permutation and data; ± is a standard error over seeds (or over points, where said). A claim is *supported* when an equivalence test places the deviation inside the margin that stands in the experiment's file, *refuted* when it places it outside, and *inconclusive* otherwise; p-values are adjusted by Holm's method over all claims of this report, separately for support and refutation, at level {}. Designs, margins and formulas stood in the repository when this run began, on seeds that earlier looks had not used; where an earlier look changed a design, its paragraph says so. Machine, commit and time are in `provenance.json`, records in `measurements.jsonl` (random-number scheme {RNG_SCHEME}), critical values in `thresholds.csv`, cells in `cells.csv`, fits and verdicts in `fits.json` and `verdicts.json`.\n",
+         How to read it: a trial is one seed with its own embeddings, permutation and data; ± is a standard error over seeds (or over points, where said). A claim is *supported* when an equivalence test places the deviation inside the margin that stands in the experiment's file, *refuted* when it places it outside, and *inconclusive* otherwise; p-values are adjusted by Holm's method over all claims of this report, separately for support and refutation, at level {}.{} Machine, commit and time are in `provenance.json`, records in `measurements.jsonl` (random-number scheme {RNG_SCHEME}), critical values in `thresholds.csv`, cells in `cells.csv`, fits and verdicts in `fits.json` and `verdicts.json`.\n",
         judged.profile.name(),
         tally.supported,
         tally.refuted,
         tally.inconclusive,
         judged.experiments.len(),
         judged.policy.alpha,
+        match judged.profile {
+            Profile::Quick => "",
+            Profile::Full =>
+                " Designs, margins and formulas stood in the repository when this run began, on seeds that earlier looks had not used; where an earlier look changed a design, its paragraph says so.",
+        },
     );
     if judged.profile == Profile::Quick {
         out.push_str("This is the quick profile: small designs, for a first look and for CI. The full profile is the one to cite.\n\n");
