@@ -239,7 +239,7 @@ fn the_table_is_readable() {
     for part in [
         "V = 256, d = 64, L = 32, N = 2048",
         "argmax",
-        "inside: simulation has checked",
+        "inside the box of sizes",
         "noise: trigger",
         "<- dominant",
         "finite size   asymptotic",
