@@ -386,6 +386,7 @@ fn message(payload: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     use recall_theory::Setting;
@@ -417,12 +418,14 @@ mod tests {
     fn a_panic_is_an_error_and_jobs_in_flight_are_stored() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Store::open(dir.path()).unwrap();
+        let started = AtomicUsize::new(0);
         let run = |job: &Job| {
+            started.fetch_add(1, atomic::Ordering::Relaxed);
             assert!(job.seed != 0, "seed zero");
-            thread::sleep(Duration::from_millis(200));
+            thread::sleep(Duration::from_millis(50));
             job.run()
         };
-        let jobs = jobs(6);
+        let jobs = jobs(60);
         let error =
             run_jobs_by(jobs.clone(), &mut store, options(3), &mut Silent, &run).unwrap_err();
         assert!(matches!(error, RunError::Panicked { .. }), "{error}");
@@ -431,11 +434,13 @@ mod tests {
             text.contains("seed zero") && text.contains(&jobs[0].canonical()),
             "{text}"
         );
-        assert_eq!(store.len(), 2);
+        let started = started.into_inner();
+        assert!((3..60).contains(&started), "no further job starts");
+        assert_eq!(store.len(), started - 1);
         let summary = run_jobs(jobs, &mut store, options(3), &mut Silent).unwrap();
         assert_eq!(
             (summary.skipped, summary.finished, summary.stopped),
-            (2, 4, false)
+            (started - 1, 61 - started, false)
         );
     }
 

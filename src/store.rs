@@ -240,6 +240,7 @@ impl Store {
         fs::create_dir_all(dir).map_err(io_error("make the directory", dir))?;
         let path = dir.join(JOURNAL);
         refuse_special(&path)?;
+        let is_new = !path.exists();
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -254,9 +255,12 @@ impl Store {
             file,
             end: 0,
             excess: false,
+            unsynced: true, // what a killed process left may be
             synced: Instant::now(),
         };
-        sync_directory(dir);
+        if is_new {
+            sync_directory(dir);
+        }
 
         let mut store = Store::empty(path.clone());
         let mut end = 0;
@@ -444,12 +448,14 @@ impl Store {
 
     fn sync_if_older_than(&mut self, age: Duration) -> Result<(), StoreError> {
         if let Some(journal) = &mut self.journal
+            && journal.unsynced
             && journal.synced.elapsed() >= age
         {
             journal
                 .file
                 .sync_data()
                 .map_err(io_error("write", &self.path))?;
+            journal.unsynced = false;
             journal.synced = Instant::now();
         }
         Ok(())
@@ -521,6 +527,8 @@ struct Journal {
     end: u64,
     /// Whether something half-written may follow.
     excess: bool,
+    /// Whether lines may have reached only the system's memory.
+    unsynced: bool,
     synced: Instant,
 }
 
@@ -530,6 +538,7 @@ impl Journal {
             self.file.set_len(self.end)?;
         }
         self.excess = true;
+        self.unsynced = true;
         if let Err(e) = (&self.file).write_all(line.as_bytes()) {
             self.excess = self.file.set_len(self.end).is_err();
             return Err(e);

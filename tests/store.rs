@@ -17,7 +17,14 @@ use recall_capacity::rng::sha256_hex;
 use recall_capacity::runner::{Observer, Plan, RunError, RunOptions, RunSummary, run_jobs};
 use recall_capacity::store::{JOURNAL, MEASUREMENTS, Store, StoreError};
 use recall_theory::{Samples, Setting};
-use tempfile::{TempDir, tempdir};
+use tempfile::TempDir;
+
+/// A directory in memory where there is one: the tests wait for the disk thousands of times.
+fn scratch() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
 
 fn jobs() -> Vec<Job> {
     (0..6)
@@ -58,7 +65,7 @@ fn complete(dir: &Path) -> (Vec<u8>, RunSummary) {
 
 /// A finished run: journal (in the order of [`jobs`]) and final file.
 static FINISHED: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let mut store = Store::open(&dir).unwrap();
     for job in jobs() {
         assert!(store.insert(job.run().unwrap()).unwrap());
@@ -71,7 +78,7 @@ static FINISHED: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
 });
 
 fn with_journal(bytes: &[u8]) -> TempDir {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     fs::write(dir.path().join(JOURNAL), bytes).unwrap();
     dir
 }
@@ -94,7 +101,7 @@ fn final_bytes_are_those_of_the_records_in_canonical_order() {
 fn final_bytes_do_not_depend_on_threads_or_order() {
     for threads in [1, 2, 5] {
         for turn in 0..3 {
-            let dir = tempdir().unwrap();
+            let dir = scratch();
             let mut shuffled = jobs();
             shuffled.rotate_left(2 * turn);
             shuffled.swap(0, 3);
@@ -127,7 +134,7 @@ fn restart_after_a_cut_at_every_byte_of_the_last_two_lines() {
     let ends: Vec<usize> = (1..=journal.len())
         .filter(|&i| journal[i - 1] == b'\n')
         .collect();
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let path = dir.path().join(JOURNAL);
     for cut in ends[3]..=journal.len() {
         fs::write(&path, &journal[..cut]).unwrap();
@@ -167,7 +174,7 @@ fn a_damaged_line_is_skipped_named_and_run_again() {
 
 #[test]
 fn one_store_at_a_time() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let store = Store::open(&dir).unwrap();
     let error = Store::open(&dir).unwrap_err();
     assert!(matches!(error, StoreError::Locked { .. }));
@@ -226,7 +233,7 @@ fn other_versions_and_keys_are_ignored_counted_and_kept() {
 
 #[test]
 fn outcomes_must_repeat_unless_the_kernel_differs() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let mut store = Store::open(&dir).unwrap();
     let record = jobs()[0].run().unwrap();
     assert!(store.insert(record.clone()).unwrap());
@@ -291,7 +298,7 @@ fn an_incomplete_or_failed_final_file_is_not_written() {
 
 #[test]
 fn paths_that_cannot_work_are_errors() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let file = dir.path().join("file");
     fs::write(&file, "x").unwrap();
     for path in [file.join("run"), file.clone()] {
@@ -315,7 +322,7 @@ fn paths_that_cannot_work_are_errors() {
 fn a_damaged_final_file_is_an_error_with_the_line() {
     let bytes = &FINISHED.1;
     let first = bytes.iter().position(|&b| b == b'\n').unwrap() + 1;
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let path = dir.path().join(MEASUREMENTS);
     let read = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
@@ -335,7 +342,7 @@ fn a_damaged_final_file_is_an_error_with_the_line() {
 
 #[test]
 fn jobs_over_the_memory_limit_are_refused_before_anything_starts() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let mut store = Store::open(&dir).unwrap();
     let mut all = jobs();
     all[1].config.vocab = 1 << 20;
@@ -393,7 +400,7 @@ impl Observer for StopAfter<'_> {
 
 #[test]
 fn the_stop_flag_lets_running_jobs_finish() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let mut store = Store::open(&dir).unwrap();
     store.insert(jobs()[5].run().unwrap()).unwrap();
     let flag = AtomicBool::new(false);
@@ -432,7 +439,7 @@ fn lines_are_rare_and_survive_a_closed_log() {
         }
     }
     let printed = |interval| {
-        let dir = tempdir().unwrap();
+        let dir = scratch();
         let mut store = Store::open(&dir).unwrap();
         let mut out = Vec::new();
         let mut lines = Lines::new(&mut out, interval);
@@ -447,7 +454,7 @@ fn lines_are_rare_and_survive_a_closed_log() {
     );
     assert!(rare.contains("6/6 jobs done"), "{rare}");
     assert_eq!(printed(Duration::ZERO).lines().count(), 8);
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let mut store = Store::open(&dir).unwrap();
     let mut closed = Lines::new(Closed, Duration::ZERO);
     run_jobs(jobs(), &mut store, with_threads(1), &mut closed).unwrap();
@@ -503,7 +510,7 @@ fn lines_in(path: &Path) -> usize {
 
 #[test]
 fn killed_processes_lose_only_jobs_in_flight() {
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let path = dir.path().join(JOURNAL);
     let exe = std::env::current_exe().unwrap();
     let mut before = 0;
@@ -529,7 +536,7 @@ fn killed_processes_lose_only_jobs_in_flight() {
     assert_eq!((summary.skipped, summary.finished), (before, MANY - before));
     store.finalise(&many_jobs()).unwrap();
 
-    let fresh = tempdir().unwrap();
+    let fresh = scratch();
     let mut uninterrupted = Store::open(&fresh).unwrap();
     run(many_jobs(), &mut uninterrupted, 1);
     uninterrupted.finalise(&many_jobs()).unwrap();
@@ -552,7 +559,7 @@ fn no_space_is_an_error_that_keeps_finished_jobs() {
         let output = child(shell, dir).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let dir = tempdir().unwrap();
+    let dir = scratch();
     let path = dir.path().join(JOURNAL);
     let said = limited(16, dir.path());
     assert!(
@@ -599,7 +606,7 @@ proptest! {
     #[test]
     fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         opens_completes_and_repeats(&bytes);
-        let dir = tempdir().unwrap();
+        let dir = scratch();
         let path = dir.path().join(MEASUREMENTS);
         fs::write(&path, &bytes).unwrap();
         let _ = Store::read_only(&path);
@@ -624,7 +631,7 @@ proptest! {
         let mut plain = FINISHED.1.clone();
         let at = cut.index(plain.len());
         plain.rotate_left(at);
-        let dir = tempdir().unwrap();
+        let dir = scratch();
         let path = dir.path().join(MEASUREMENTS);
         fs::write(&path, &plain).unwrap();
         let _ = Store::read_only(&path);
