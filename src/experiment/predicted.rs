@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::thread::LocalKey;
 
 use recall_theory::{Samples, Setting, accuracy, attention, one_step, recall, thresholds};
 
@@ -9,14 +10,37 @@ use crate::descent::early::Count;
 use crate::job::Record;
 use crate::spec::{Criterion, Quantity, SearchAxis};
 
+/// Predictions already made, by what was asked.
+type Known<T> = LocalKey<RefCell<HashMap<String, T>>>;
+
+thread_local! {
+    static ACCURACIES: RefCell<HashMap<String, f64>> = RefCell::default();
+    static CRITICAL: RefCell<HashMap<String, Option<f64>>> = RefCell::default();
+}
+
+/// A prediction, computed once per thread: searches ask for the same value in every round, and
+/// experiments share cells.
+fn remembered<T: Copy>(known: &'static Known<T>, key: String, compute: impl FnOnce() -> T) -> T {
+    if let Some(value) = known.with_borrow(|k| k.get(&key).copied()) {
+        return value;
+    }
+    let value = compute();
+    known.with_borrow_mut(|k| k.insert(key, value));
+    value
+}
+
 /// Formula for an accuracy.
 pub(super) fn accuracy_of(quantity: Quantity, s: &Setting) -> f64 {
-    match quantity {
-        Quantity::Attention => accuracy::attention_accuracy(s),
-        Quantity::Recall => recall::recall_accuracy(s),
-        Quantity::Accuracy => accuracy::end_to_end_accuracy(s),
-        Quantity::OneStep => one_step::expected_accuracy(s),
-    }
+    remembered(
+        &ACCURACIES,
+        format!("{s:?} {quantity:?}"),
+        || match quantity {
+            Quantity::Attention => accuracy::attention_accuracy(s),
+            Quantity::Recall => recall::recall_accuracy(s),
+            Quantity::Accuracy => accuracy::end_to_end_accuracy(s),
+            Quantity::OneStep => one_step::expected_accuracy(s),
+        },
+    )
 }
 
 /// Raw count behind an accuracy of one trial.
@@ -66,19 +90,9 @@ pub(super) fn search_range(s: &Setting, axis: SearchAxis) -> (u64, u64) {
 
 /// Log of the critical value of the finite-size formula, interpolated between integers; `None` if
 /// the range holds no crossing.
-///
-/// Remembered by thread: a search asks for the same value in every round.
 pub(super) fn critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<f64> {
-    thread_local! {
-        static KNOWN: RefCell<HashMap<String, Option<f64>>> = RefCell::default();
-    }
     let key = format!("{s:?} {axis:?} {criterion:?}");
-    if let Some(known) = KNOWN.with_borrow(|k| k.get(&key).copied()) {
-        return known;
-    }
-    let value = find_critical(s, axis, criterion);
-    KNOWN.with_borrow_mut(|k| k.insert(key, value));
-    value
+    remembered(&CRITICAL, key, || find_critical(s, axis, criterion))
 }
 
 fn find_critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<f64> {
