@@ -1,5 +1,6 @@
 //! A job is (configuration, seed) and nothing else.
 
+pub use recall_theory::Model;
 use recall_theory::{Attention, Embedding, Labels, Samples, Setting, SettingError};
 use serde::{Deserialize, Serialize};
 
@@ -13,16 +14,6 @@ use crate::task::{Batch, Permutation};
 
 /// Version of the record layout.
 pub const SCHEMA: u32 = 1;
-
-/// Architecture between attention and output. Part of every key from the first version on, so
-/// that models added later cannot collide with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Model {
-    /// `f_j = z_out(j)^T V h`; neither activation nor width.
-    #[default]
-    AttentionOnly,
-}
 
 /// Where an embedding table comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -104,7 +95,8 @@ pub enum Precision {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Configuration {
-    /// Architecture; always written.
+    /// Architecture; always written, from the first version on, so that the keys of models added
+    /// later cannot collide with older ones.
     pub model: Model,
     /// Vocabulary size `V`.
     pub vocab: usize,
@@ -160,7 +152,7 @@ impl Configuration {
     #[must_use]
     pub fn of(s: &Setting) -> Self {
         Configuration {
-            model: Model::AttentionOnly,
+            model: s.model,
             vocab: s.vocab,
             len: s.len,
             samples: s.samples,
@@ -188,6 +180,7 @@ impl Configuration {
     #[must_use]
     pub fn setting(&self) -> Setting {
         Setting {
+            model: self.model,
             vocab: self.vocab,
             len: self.len,
             samples: self.samples,
@@ -214,6 +207,8 @@ pub enum Axis {
     Len,
     /// `N`: a smaller batch is then a prefix of a larger one.
     Samples,
+    /// `m`: a narrower hidden layer is then a prefix of a wider one.
+    Width,
 }
 
 /// One unit of work.
@@ -270,6 +265,15 @@ impl Job {
                     Axis::Samples => {
                         config.remove("samples");
                     }
+                    Axis::Width => {
+                        if let Some(mlp) = config
+                            .get_mut("model")
+                            .and_then(|m| m.get_mut("mlp"))
+                            .and_then(serde_json::Value::as_object_mut)
+                        {
+                            mlp.remove("width");
+                        }
+                    }
                     Axis::Dim => {
                         for side in ["input", "output"] {
                             if let Some(table) = config
@@ -293,6 +297,9 @@ impl Job {
     pub fn validate(&self) -> Result<(), JobError> {
         let c = &self.config;
         c.setting().validate()?;
+        if c.model.mlp().is_some() {
+            return Err(JobError::MlpNotSimulated);
+        }
         if c.test_sequences == 0 {
             return Err(JobError::NoTestSequences);
         }
@@ -502,6 +509,9 @@ pub enum JobError {
         "decompose = true: the noise parts are defined in the small-step limit, which is the early engine"
     )]
     PartsOfExact,
+    /// No engine for the hidden layer.
+    #[error("model = mlp: this version has the formulas of the attention-MLP model but no engine")]
+    MlpNotSimulated,
     /// Overflow during training.
     #[error("{0} is not finite: eta, gamma_w or gamma_v is too large for this precision")]
     NotFinite(&'static str),

@@ -6,7 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use recall_theory::{Attention, Embedding, Labels, Samples, Setting, SettingError};
+use recall_theory::{
+    Activation, Attention, Embedding, Labels, Mlp, MlpInput, MlpRows, Model, Samples, Setting,
+    SettingError,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Axis, Configuration, Job, Precision};
@@ -32,7 +35,8 @@ impl<T: Clone> OneOrMany<T> {
     }
 }
 
-/// A block of settings: the Cartesian product of its lists, in the order V, d, L, N (N fastest).
+/// A block of settings: the Cartesian product of its lists, in the order V, d, L, N, m (m
+/// fastest).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
@@ -64,6 +68,18 @@ pub struct Block {
     /// Finite attention strength `G`; argmax attention if absent.
     #[serde(default)]
     pub strength: Option<f64>,
+    /// Activation of a hidden layer; attention-only if absent.
+    #[serde(default)]
+    pub activation: Option<Activation>,
+    /// Widths of the hidden layer.
+    #[serde(default)]
+    pub width: Option<OneOrMany<usize>>,
+    /// What the hidden layer sees.
+    #[serde(default)]
+    pub mlp_input: MlpInput,
+    /// Law of the hidden layer's weights.
+    #[serde(default)]
+    pub mlp_rows: MlpRows,
 }
 
 impl Block {
@@ -81,14 +97,36 @@ impl Block {
             .samples
             .as_ref()
             .map_or_else(|| vec![Samples::Finite(1024)], OneOrMany::values);
+        let widths = self
+            .width
+            .as_ref()
+            .map_or_else(|| vec![256], OneOrMany::values);
+        let models: Vec<Option<Mlp>> = match self.activation {
+            None => vec![None],
+            Some(activation) => widths
+                .iter()
+                .map(|&width| {
+                    Some(Mlp {
+                        activation,
+                        width,
+                        input: self.mlp_input,
+                        rows: self.mlp_rows,
+                    })
+                })
+                .collect(),
+        };
         let mut settings = Vec::new();
         for &vocab in &self.vocab.values() {
             for &dim in &dims {
                 for &len in &self.len.values() {
-                    for &samples in &samples {
+                    for (&samples, &mlp) in samples
+                        .iter()
+                        .flat_map(|n| models.iter().map(move |mlp| (n, mlp)))
+                    {
                         let output = self.output_embedding.unwrap_or(self.embedding);
                         let mut s = Setting::new(vocab, dim, len, 1)
                             .with_embeddings(self.embedding, output);
+                        s.model = mlp.map_or(Model::AttentionOnly, Model::Mlp);
                         s.samples = samples;
                         s.labels = self.labels;
                         s.trigger_in_values = self.trigger_in_values;
@@ -149,6 +187,8 @@ pub enum SearchAxis {
     Samples,
     /// Critical dimension `d*` (both sides).
     Dim,
+    /// Critical hidden width `m*`.
+    Width,
 }
 
 /// What defines a threshold.
@@ -196,6 +236,9 @@ pub struct Exponents {
     /// Exponent of `N`.
     #[serde(default)]
     pub samples: Option<f64>,
+    /// Exponent of `m`.
+    #[serde(default)]
+    pub width: Option<f64>,
 }
 
 /// Margins of the tests of a threshold experiment.
@@ -258,6 +301,8 @@ pub enum SweepAxis {
     Len,
     /// `V`.
     Vocab,
+    /// `m`.
+    Width,
 }
 
 impl SweepAxis {
@@ -269,6 +314,7 @@ impl SweepAxis {
             SweepAxis::Dim => s.dim_in.min(s.dim_out) as f64,
             SweepAxis::Len => s.len as f64,
             SweepAxis::Vocab => s.vocab as f64,
+            SweepAxis::Width => s.model.mlp().map_or(f64::NAN, |mlp| mlp.width as f64),
         }
     }
 
@@ -280,6 +326,7 @@ impl SweepAxis {
             SweepAxis::Dim => "d (embedding dimension)",
             SweepAxis::Len => "L (sequence length)",
             SweepAxis::Vocab => "V (vocabulary size)",
+            SweepAxis::Width => "m (hidden width)",
         }
     }
 
@@ -291,6 +338,7 @@ impl SweepAxis {
             SweepAxis::Dim => "d",
             SweepAxis::Len => "L",
             SweepAxis::Vocab => "V",
+            SweepAxis::Width => "m",
         }
     }
 }
@@ -565,6 +613,11 @@ impl Experiment {
                 ));
             }
             for (i, block) in design.blocks.iter().enumerate() {
+                if block.width.is_some() && block.activation.is_none() {
+                    return Err(format!(
+                        "profile.{name}.blocks[{i}].width is the width of a hidden layer: name its activation too"
+                    ));
+                }
                 let settings = block
                     .settings()
                     .map_err(|e| format!("profile.{name}.blocks[{i}]: {e}"))?;

@@ -1,7 +1,9 @@
 //! Options that describe a setting, shared by the sub-commands.
 
 use clap::ValueEnum;
-use recall_theory::{Attention, Embedding, Labels, Samples, Setting};
+use recall_theory::{
+    Activation, Attention, Embedding, Labels, Mlp, MlpInput, MlpRows, Model, Samples, Setting,
+};
 
 use super::Failure;
 
@@ -44,6 +46,47 @@ impl From<LabelsName> for Labels {
     }
 }
 
+/// What the hidden layer sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MlpInputName {
+    /// The attention output h.
+    Raw,
+    /// h / |h|.
+    Rms,
+}
+
+impl From<MlpInputName> for MlpInput {
+    fn from(name: MlpInputName) -> Self {
+        match name {
+            MlpInputName::Raw => MlpInput::Raw,
+            MlpInputName::Rms => MlpInput::Rms,
+        }
+    }
+}
+
+/// Law of the hidden layer's weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MlpRowsName {
+    /// Rows iid N(0, I).
+    Gaussian,
+    /// The same, less their mean.
+    Balanced,
+}
+
+impl From<MlpRowsName> for MlpRows {
+    fn from(name: MlpRowsName) -> Self {
+        match name {
+            MlpRowsName::Gaussian => MlpRows::Gaussian,
+            MlpRowsName::Balanced => MlpRows::Balanced,
+        }
+    }
+}
+
+fn activation(text: &str) -> Result<Activation, String> {
+    text.parse()
+        .map_err(|_| format!("one of {}", Activation::FORMS))
+}
+
 fn samples(text: &str) -> Result<Samples, String> {
     text.parse()
         .map_err(|_| "a positive integer or \"inf\" (the population gradient)".to_owned())
@@ -83,6 +126,36 @@ pub struct SettingArgs {
     /// it attention is saturated
     #[arg(long, value_name = "G", allow_negative_numbers = true)]
     pub strength: Option<f64>,
+    /// Put a fixed random hidden layer with this activation between attention and output: relu,
+    /// abs:0.3,1, hermite-2, ...
+    #[arg(long, value_name = "PHI", value_parser = activation, requires = "width")]
+    pub activation: Option<Activation>,
+    /// Width m of the hidden layer
+    #[arg(
+        long,
+        value_name = "M",
+        requires = "activation",
+        allow_negative_numbers = true
+    )]
+    pub width: Option<usize>,
+    /// What the hidden layer sees: the attention output, or that over its norm
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORM",
+        default_value = "rms",
+        requires = "activation"
+    )]
+    pub mlp_input: MlpInputName,
+    /// Weights of the hidden layer
+    #[arg(
+        long,
+        value_enum,
+        value_name = "LAW",
+        default_value = "gaussian",
+        requires = "activation"
+    )]
+    pub mlp_rows: MlpRowsName,
 }
 
 impl SettingArgs {
@@ -106,7 +179,17 @@ impl SettingArgs {
             Embedding::Orthonormal if other != law => None,
             _ => self.dim,
         };
+        let model = match (self.activation, self.width) {
+            (Some(activation), Some(width)) => Model::Mlp(Mlp {
+                activation,
+                width,
+                input: self.mlp_input.into(),
+                rows: self.mlp_rows.into(),
+            }),
+            _ => Model::AttentionOnly,
+        };
         let setting = Setting {
+            model,
             vocab: self.vocab,
             len: self.len,
             samples: self.samples,

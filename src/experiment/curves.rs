@@ -186,6 +186,7 @@ fn moved(s: &Setting, axis: SweepAxis, x: f64) -> Setting {
     match axis {
         SweepAxis::Samples => at(s, SearchAxis::Samples, value),
         SweepAxis::Dim => at(s, SearchAxis::Dim, value),
+        SweepAxis::Width => at(s, SearchAxis::Width, value),
         SweepAxis::Len => Setting {
             len: value as usize,
             ..*s

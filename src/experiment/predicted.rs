@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::thread::LocalKey;
 
-use recall_theory::{Samples, Setting, accuracy, attention, one_step, recall, thresholds};
+use recall_theory::{Model, Samples, Setting, accuracy, attention, one_step, recall, thresholds};
 
 use crate::descent::early::Count;
 use crate::job::Record;
@@ -70,6 +70,11 @@ pub(super) fn at(s: &Setting, axis: SearchAxis, value: u64) -> Setting {
             s.dim_out = value as usize;
             s = s.with_embeddings(input, output);
         }
+        SearchAxis::Width => {
+            if let Model::Mlp(mlp) = &mut s.model {
+                mlp.width = value as usize;
+            }
+        }
     }
     s
 }
@@ -85,6 +90,7 @@ pub(super) fn search_range(s: &Setting, axis: SearchAxis) -> (u64, u64) {
     match axis {
         SearchAxis::Samples => (2, 1 << 30),
         SearchAxis::Dim => (2, (4 * s.vocab as u64).min(1 << 14)),
+        SearchAxis::Width => (2, 1 << 14),
     }
 }
 
@@ -103,7 +109,7 @@ fn find_critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<
             quantity: Quantity::OneStep,
             level,
         } => match axis {
-            SearchAxis::Dim => return None,
+            SearchAxis::Dim | SearchAxis::Width => return None,
             SearchAxis::Samples => match one_step::samples_for_accuracy(s, level) {
                 one_step::OneStepThreshold::At { samples } => samples,
                 _ => return None,
@@ -118,6 +124,7 @@ fn find_critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<
             let variable = match axis {
                 SearchAxis::Samples => thresholds::Variable::Samples,
                 SearchAxis::Dim => thresholds::Variable::Dim,
+                SearchAxis::Width => thresholds::Variable::Width,
             };
             thresholds::finite_size(s, quantity, variable, level).value()?
         }

@@ -170,7 +170,7 @@ impl SearchPoint {
         let v = self.setting.vocab as f64;
         match self.axis {
             SearchAxis::Samples => self.clamp((4.0 * v).ln()),
-            SearchAxis::Dim => 0.5 * ((lo as f64).ln() + (hi as f64).ln()),
+            SearchAxis::Dim | SearchAxis::Width => 0.5 * ((lo as f64).ln() + (hi as f64).ln()),
         }
     }
 

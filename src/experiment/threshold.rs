@@ -125,6 +125,7 @@ fn measure(
             let searched = match point.axis {
                 SearchAxis::Samples => Pairing::Samples,
                 SearchAxis::Dim => Pairing::Dim,
+                SearchAxis::Width => Pairing::Width,
             };
             let seed_design = if design.paired.contains(&searched) {
                 SeedDesign::SharedAcrossLevels
@@ -192,7 +193,7 @@ fn measure(
 fn link_error(axis: SearchAxis) -> f64 {
     let default = ProbitOptions::default().link_error;
     match axis {
-        SearchAxis::Samples => default,
+        SearchAxis::Samples | SearchAxis::Width => default,
         SearchAxis::Dim => default / 3.0,
     }
 }
@@ -222,13 +223,18 @@ fn dim(s: &Setting) -> f64 {
     }
 }
 
+fn width(s: &Setting) -> f64 {
+    s.model.mlp().map_or(1.0, |mlp| mlp.width as f64)
+}
+
 impl Factors {
     fn of(settings: &[Setting], axis: SearchAxis) -> Self {
-        let all: [(&'static str, Size, Option<SearchAxis>); 4] = [
+        let all: [(&'static str, Size, Option<SearchAxis>); 5] = [
             ("d", dim, Some(SearchAxis::Dim)),
             ("L", |s| s.len as f64, None),
             ("V", |s| s.vocab as f64, None),
             ("N", |s| s.samples.as_f64(), Some(SearchAxis::Samples)),
+            ("m", width, Some(SearchAxis::Width)),
         ];
         let mut factors = Factors {
             names: Vec::new(),
@@ -254,6 +260,7 @@ fn exponent(law: &Exponents, name: &str) -> Option<f64> {
         "d" => law.dim,
         "L" => law.len,
         "V" => law.vocab,
+        "m" => law.width,
         _ => law.samples,
     }
 }
@@ -273,6 +280,7 @@ pub(super) fn analyse(
     let symbol = match search.axis {
         SearchAxis::Samples => "N*",
         SearchAxis::Dim => "d*",
+        SearchAxis::Width => "m*",
     };
     let settings: Vec<Setting> = measured.iter().map(|m| m.setting).collect();
     let factors = Factors::of(&settings, search.axis);
@@ -483,6 +491,7 @@ fn row(experiment: &Experiment, search: &Search, m: &Measured) -> ThresholdRow {
     let (axis, samples) = match search.axis {
         SearchAxis::Samples => ("samples", String::new()),
         SearchAxis::Dim => ("dim", samples_text(&m.setting)),
+        SearchAxis::Width => ("width", samples_text(&m.setting)),
     };
     ThresholdRow {
         experiment: experiment.id.clone(),
@@ -667,6 +676,7 @@ fn figures(
     let words = match search.axis {
         SearchAxis::Samples => "N* (critical samples)",
         SearchAxis::Dim => "d* (critical dimension)",
+        SearchAxis::Width => "m* (critical width)",
     };
     let slope = |i: usize| fit.coefficients[i + 1].estimate.value;
     let mut panels = Vec::new();
@@ -777,6 +787,7 @@ fn figures(
     let predicted_axis = match search.axis {
         SearchAxis::Samples => Axis::log10("predicted N* (samples)"),
         SearchAxis::Dim => Axis::log2("predicted d* (dimension)"),
+        SearchAxis::Width => Axis::log2("predicted m* (width)"),
     };
     let xs: Vec<f64> = points.iter().map(|p| p.x).collect();
     let (lo, hi) = (

@@ -8,6 +8,7 @@
 //! stands the note that derives it.
 
 pub mod accuracy;
+pub mod activation;
 pub mod attention;
 pub mod gauss;
 pub mod labels;
@@ -21,4 +22,7 @@ pub mod registry;
 pub mod setting;
 pub mod thresholds;
 
-pub use setting::{Attention, Embedding, Labels, Samples, Setting, SettingError};
+pub use activation::Activation;
+pub use setting::{
+    Attention, Embedding, Labels, Mlp, MlpInput, MlpRows, Model, Samples, Setting, SettingError,
+};

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::activation::Activation;
+
 /// Law of one embedding table (rows are tokens).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -103,10 +105,79 @@ pub enum Attention {
     Strength(f64),
 }
 
+/// What the hidden layer sees of the attention output `h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MlpInput {
+    /// `h` itself.
+    Raw,
+    /// `h / |h|`, an RMS normalisation without gain (up to the factor `sqrt d`); gradients pass
+    /// through it.
+    #[default]
+    Rms,
+}
+
+/// Law of the hidden layer's fixed weights `W`, `m x d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MlpRows {
+    /// Rows iid `N(0, I_d)`.
+    #[default]
+    Gaussian,
+    /// The same, less their mean: an intervention that removes the interaction of mean bias and
+    /// hidden layer.
+    Balanced,
+}
+
+/// The fixed random hidden layer of the attention-MLP model: `f_j = z_out(j)^T V phi(W h)`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mlp {
+    /// Activation `phi`.
+    pub activation: Activation,
+    /// Width `m`.
+    pub width: usize,
+    /// What the layer sees.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub input: MlpInput,
+    /// Law of the weights.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rows: MlpRows,
+}
+
+fn is_default<T: Default + PartialEq>(x: &T) -> bool {
+    *x == T::default()
+}
+
+/// Architecture between attention and the value matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Model {
+    /// `f_j = z_out(j)^T V h`.
+    #[default]
+    AttentionOnly,
+    /// A fixed random hidden layer in between.
+    Mlp(Mlp),
+}
+
+impl Model {
+    /// The hidden layer, if there is one.
+    #[must_use]
+    pub fn mlp(&self) -> Option<&Mlp> {
+        match self {
+            Model::AttentionOnly => None,
+            Model::Mlp(mlp) => Some(mlp),
+        }
+    }
+}
+
 /// A point at which theory and simulation are compared. Symbols as in the notes:
 /// vocabulary `V`, dimensions `d_in`, `d_out`, length `L`, samples `N`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
+    /// Architecture.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub model: Model,
     /// Vocabulary size `V`.
     pub vocab: usize,
     /// Sequence length `L`.
@@ -163,6 +234,20 @@ pub enum SettingError {
         "strength with samples = infinite: the population softmax has no closed form; use argmax attention or a finite sample size"
     )]
     StrengthOfPopulation,
+    /// Hidden width outside `1..=2^20`.
+    #[error("width = {0}: the hidden layer must have 1 to 1048576 units")]
+    Width(usize),
+    /// An activation with a parameter that is not finite.
+    #[error("activation = {0}: every parameter must be a finite number")]
+    Activation(Activation),
+    /// A variant that the attention-MLP model does not have.
+    #[error("{key} with an MLP: {problem}")]
+    NotWithMlp {
+        /// The key that asks for it.
+        key: &'static str,
+        /// Why it is not available, and what is.
+        problem: &'static str,
+    },
     /// A strength relative to a signal that is zero.
     #[error(
         "strength: the mean attention signal is zero here (balanced labels with samples <= vocab), so a strength relative to it has no meaning"
@@ -175,6 +260,7 @@ impl Setting {
     #[must_use]
     pub fn new(vocab: usize, dim: usize, len: usize, samples: u64) -> Self {
         Setting {
+            model: Model::AttentionOnly,
             vocab,
             len,
             samples: Samples::Finite(samples),
@@ -199,6 +285,13 @@ impl Setting {
         if output == Embedding::Orthonormal {
             self.dim_out = self.vocab;
         }
+        self
+    }
+
+    /// Puts a hidden layer between attention and the value matrix.
+    #[must_use]
+    pub fn with_mlp(mut self, mlp: Mlp) -> Self {
+        self.model = Model::Mlp(mlp);
         self
     }
 
@@ -230,6 +323,9 @@ impl Setting {
         {
             return Err(SettingError::Samples(n.to_string()));
         }
+        if let Model::Mlp(mlp) = &self.model {
+            self.validate_mlp(mlp)?;
+        }
         if let Attention::Strength(g) = self.attention {
             if !(g.is_finite() && g > 0.0) {
                 return Err(SettingError::Strength(g));
@@ -245,9 +341,106 @@ impl Setting {
     }
 }
 
+impl Setting {
+    fn validate_mlp(&self, mlp: &Mlp) -> Result<(), SettingError> {
+        if !(1..=1 << 20).contains(&mlp.width) {
+            return Err(SettingError::Width(mlp.width));
+        }
+        let parameters: &[f64] = match &mlp.activation {
+            Activation::LeakyRelu { slope } => &[*slope],
+            Activation::Abs { slope, shift } => &[*slope, *shift],
+            Activation::Hermite { coefficients } => coefficients,
+            _ => &[],
+        };
+        if parameters.iter().any(|x| !x.is_finite()) {
+            return Err(SettingError::Activation(mlp.activation));
+        }
+        let refuse = |key, problem| Err(SettingError::NotWithMlp { key, problem });
+        if self.input == Embedding::Orthonormal {
+            return refuse(
+                "embedding = orthonormal",
+                "the hidden layer needs random inputs (gaussian or sphere); outputs may be orthonormal",
+            );
+        }
+        if self.trigger_in_values {
+            return refuse(
+                "trigger_in_values",
+                "values carry the token alone in the attention-MLP model",
+            );
+        }
+        if self.samples == Samples::Infinite {
+            return refuse(
+                "samples = infinite",
+                "the population gradient has no closed form here; use a finite sample size",
+            );
+        }
+        if self.attention != Attention::Argmax {
+            return refuse(
+                "strength",
+                "attention is saturated in the small-step limit; use the exact engine for finite step sizes",
+            );
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_mlp_does_not_allow_is_named() {
+        let mlp = Mlp {
+            activation: Activation::Relu,
+            width: 32,
+            input: MlpInput::Rms,
+            rows: MlpRows::Gaussian,
+        };
+        let good = Setting::new(64, 16, 8, 100).with_mlp(mlp);
+        assert_eq!(good.validate(), Ok(()));
+        let none = good.with_mlp(Mlp { width: 0, ..mlp });
+        assert_eq!(none.validate(), Err(SettingError::Width(0)));
+        let nan = Activation::LeakyRelu { slope: f64::NAN };
+        let nan = good.with_mlp(Mlp {
+            activation: nan,
+            ..mlp
+        });
+        assert!(matches!(nan.validate(), Err(SettingError::Activation(_))));
+        for (bad, name) in [
+            (
+                Setting {
+                    trigger_in_values: true,
+                    ..good
+                },
+                "trigger_in_values",
+            ),
+            (
+                Setting {
+                    samples: Samples::Infinite,
+                    ..good
+                },
+                "samples = infinite",
+            ),
+            (
+                Setting {
+                    attention: Attention::Strength(2.0),
+                    ..good
+                },
+                "strength",
+            ),
+            (
+                good.with_embeddings(Embedding::Orthonormal, Embedding::Gaussian),
+                "embedding = orthonormal",
+            ),
+        ] {
+            let Err(SettingError::NotWithMlp { key, .. }) = bad.validate() else {
+                panic!("{name}");
+            };
+            assert_eq!(key, name);
+        }
+        let outputs = good.with_embeddings(Embedding::Sphere, Embedding::Orthonormal);
+        assert_eq!(outputs.validate(), Ok(()));
+    }
 
     #[test]
     fn each_bad_value_is_named() {

@@ -10,12 +10,14 @@ use crate::gauss;
 use crate::labels::LabelMoments;
 use crate::quadrature::HERMITE_7;
 use crate::recall::{recall_accuracy, recall_given};
-use crate::setting::{Embedding, Labels, Samples, Setting};
+use crate::setting::{Embedding, Labels, Model, Samples, Setting};
 
 /// Largest sample size searched, `2^40`.
 pub const MAX_SAMPLES: u64 = 1 << 40;
 /// Largest dimension searched, `2^20`.
 pub const MAX_DIM: u64 = 1 << 20;
+/// Largest hidden width that searches try.
+pub const MAX_WIDTH: u64 = 1 << 20;
 /// Largest length searched, `2^20`.
 pub const MAX_LEN: u64 = 1 << 20;
 /// Largest vocabulary searched, `2^24`.
@@ -53,10 +55,12 @@ pub enum Variable {
     Len,
     /// Vocabulary `V`: the largest that keeps the level; orthonormal tables grow along.
     Vocab,
+    /// Hidden width `m` of a setting with an MLP: the least.
+    Width,
 }
 
 impl Variable {
-    /// All four.
+    /// Those that every setting has.
     pub const ALL: [Variable; 4] = [
         Variable::Samples,
         Variable::Dim,
@@ -67,7 +71,7 @@ impl Variable {
     /// Whether accuracies grow with the variable (apart from the dips that the note names).
     #[must_use]
     pub fn helps(self) -> bool {
-        matches!(self, Variable::Samples | Variable::Dim)
+        matches!(self, Variable::Samples | Variable::Dim | Variable::Width)
     }
 
     /// Range searched.
@@ -78,6 +82,7 @@ impl Variable {
             Variable::Dim => (1, MAX_DIM),
             Variable::Len => (2, MAX_LEN),
             Variable::Vocab => (2, MAX_VOCAB),
+            Variable::Width => (1, MAX_WIDTH),
         }
     }
 
@@ -88,6 +93,11 @@ impl Variable {
         match self {
             Variable::Samples => t.samples = Samples::Finite(value),
             Variable::Len => t.len = value as usize,
+            Variable::Width => {
+                if let Model::Mlp(mlp) = &mut t.model {
+                    mlp.width = value as usize;
+                }
+            }
             Variable::Dim => {
                 if t.input != Embedding::Orthonormal {
                     t.dim_in = value as usize;
@@ -148,6 +158,7 @@ impl Threshold {
 }
 
 const BAD_LEVEL: &str = "the level must lie strictly between 0 and 1";
+const NO_WIDTH: &str = "there is no hidden layer whose width could vary";
 const NO_FREE_DIM: &str = "both tables are orthonormal: no dimension is free";
 const NOT_STATED: &str = "the asymptotic law is stated for random embeddings only";
 const NOT_STATED_TRIGGER: &str = "the asymptotic law is stated without the trigger in the values";
@@ -226,7 +237,7 @@ impl Sizes {
 
     fn with(mut self, s: &Setting, variable: Variable, x: f64) -> Self {
         match variable {
-            Variable::Samples => {}
+            Variable::Samples | Variable::Width => {}
             Variable::Len => self.len = x,
             Variable::Vocab => {
                 self.v = x;
@@ -410,6 +421,9 @@ fn invert(s: &Setting, quantity: Quantity, variable: Variable, level: f64) -> Th
     if quantity == Quantity::Recall && variable == Variable::Len {
         return Threshold::none("recall does not depend on the length");
     }
+    if variable == Variable::Width && s.model.mlp().is_none() {
+        return Threshold::none(NO_WIDTH);
+    }
     if variable == Variable::Dim
         && s.input == Embedding::Orthonormal
         && s.output == Embedding::Orthonormal
@@ -527,6 +541,9 @@ pub fn finite_size(s: &Setting, quantity: Quantity, variable: Variable, level: f
     if quantity == Quantity::Recall && variable == Variable::Len {
         return Threshold::none("recall does not depend on the length");
     }
+    if variable == Variable::Width && s.model.mlp().is_none() {
+        return Threshold::none(NO_WIDTH);
+    }
     let free = s.input != Embedding::Orthonormal || s.output != Embedding::Orthonormal;
     if variable == Variable::Dim && !free {
         return Threshold::none(NO_FREE_DIM);
@@ -538,7 +555,7 @@ pub fn finite_size(s: &Setting, quantity: Quantity, variable: Variable, level: f
     let seed = invert(s, quantity, variable, level)
         .value()
         .unwrap_or(match variable {
-            Variable::Samples | Variable::Dim => s.vocab as f64,
+            Variable::Samples | Variable::Dim | Variable::Width => s.vocab as f64,
             Variable::Len => 16.0,
             Variable::Vocab => 1024.0,
         })
