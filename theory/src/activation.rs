@@ -8,8 +8,8 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI};
 use std::fmt;
 use std::str::FromStr;
 
+use libm::{erf, erfc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use statrs::function::erf::{erf, erfc};
 
 use crate::gauss::pdf;
 
