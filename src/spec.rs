@@ -189,6 +189,16 @@ pub enum SearchAxis {
     Dim,
     /// Critical hidden width `m*`.
     Width,
+    /// Capacity `V*`: the largest vocabulary that keeps the level.
+    Vocab,
+}
+
+impl SearchAxis {
+    /// Whether accuracies grow along the axis.
+    #[must_use]
+    pub fn helps(self) -> bool {
+        self != SearchAxis::Vocab
+    }
 }
 
 /// What defines a threshold.
@@ -573,8 +583,8 @@ impl Experiment {
                 match search.criterion {
                     Criterion::NoiseRatio { level } => {
                         positive("task.search.criterion.level", level)?;
-                        if search.axis == SearchAxis::Dim {
-                            return Err("task.search.axis = \"dim\" needs an accuracy criterion; the noise ratio is searched in \"samples\"".into());
+                        if search.axis != SearchAxis::Samples {
+                            return Err("task.search.axis needs an accuracy criterion; the noise ratio is searched in \"samples\"".into());
                         }
                     }
                     Criterion::Accuracy { level: p, .. } => level(p)?,

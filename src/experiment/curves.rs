@@ -191,11 +191,7 @@ fn moved(s: &Setting, axis: SweepAxis, x: f64) -> Setting {
             len: value as usize,
             ..*s
         },
-        SweepAxis::Vocab => Setting {
-            vocab: value as usize,
-            ..*s
-        }
-        .with_embeddings(s.input, s.output),
+        SweepAxis::Vocab => at(s, SearchAxis::Vocab, value),
     }
 }
 

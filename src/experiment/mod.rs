@@ -9,6 +9,7 @@ mod bound;
 mod cells;
 mod curves;
 mod findings;
+mod law;
 mod predicted;
 mod search;
 mod threshold;

@@ -75,6 +75,11 @@ pub(super) fn at(s: &Setting, axis: SearchAxis, value: u64) -> Setting {
                 mlp.width = value as usize;
             }
         }
+        SearchAxis::Vocab => {
+            let (input, output) = (s.input, s.output);
+            s.vocab = value as usize;
+            s = s.with_embeddings(input, output);
+        }
     }
     s
 }
@@ -91,6 +96,7 @@ pub(super) fn search_range(s: &Setting, axis: SearchAxis) -> (u64, u64) {
         SearchAxis::Samples => (2, 1 << 30),
         SearchAxis::Dim => (2, (4 * s.vocab as u64).min(1 << 14)),
         SearchAxis::Width => (2, 1 << 14),
+        SearchAxis::Vocab => (8, 1 << 14),
     }
 }
 
@@ -109,7 +115,7 @@ fn find_critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<
             quantity: Quantity::OneStep,
             level,
         } => match axis {
-            SearchAxis::Dim | SearchAxis::Width => return None,
+            SearchAxis::Dim | SearchAxis::Width | SearchAxis::Vocab => return None,
             SearchAxis::Samples => match one_step::samples_for_accuracy(s, level) {
                 one_step::OneStepThreshold::At { samples } => samples,
                 _ => return None,
@@ -125,6 +131,7 @@ fn find_critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<
                 SearchAxis::Samples => thresholds::Variable::Samples,
                 SearchAxis::Dim => thresholds::Variable::Dim,
                 SearchAxis::Width => thresholds::Variable::Width,
+                SearchAxis::Vocab => thresholds::Variable::Vocab,
             };
             thresholds::finite_size(s, quantity, variable, level).value()?
         }

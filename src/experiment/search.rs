@@ -38,7 +38,7 @@ pub struct SearchPoint {
 /// Levels at which a finished search is fitted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchPlan {
-    /// The final levels (values of `N` or `d`), ascending and distinct.
+    /// The final levels, in the order in which the criterion grows, distinct.
     pub levels: Vec<u64>,
     /// All levels tried, pilots included, in the order of trying, with their seeds.
     pub tried: Vec<(u64, u64)>,
@@ -104,16 +104,38 @@ impl SearchPoint {
         }
     }
 
+    /// The coordinate of the search, along which the criterion increases: the logarithm of the
+    /// searched size, or minus that for a size that makes the task harder.
+    pub(super) fn coordinate(&self, log_value: f64) -> f64 {
+        if self.axis.helps() {
+            log_value
+        } else {
+            -log_value
+        }
+    }
+
+    /// The size at a coordinate.
+    fn size(&self, x: f64) -> u64 {
+        // The change of sign is its own inverse.
+        self.coordinate(x).exp().round().max(1.0) as u64
+    }
+
     fn clamp(&self, x: f64) -> f64 {
         let (lo, hi) = search_range(&self.setting, self.axis);
-        x.clamp((lo as f64).ln(), (hi as f64).ln())
+        let log = self.coordinate(x);
+        self.coordinate(log.clamp((lo as f64).ln(), (hi as f64).ln()))
+    }
+
+    /// The formula's critical value as a coordinate, or a fallback where it has none.
+    fn start(&self) -> f64 {
+        critical(&self.setting, self.axis, self.criterion)
+            .map_or_else(|| self.fallback_start(), |log| self.coordinate(log))
     }
 
     /// The state of the search given the records.
     #[must_use]
     pub fn progress(&self, design: &Design, records: &dyn Records) -> Progress {
-        let start = critical(&self.setting, self.axis, self.criterion)
-            .unwrap_or_else(|| self.fallback_start());
+        let start = self.start();
         let mut tried: Vec<(u64, u64)> = Vec::new();
         let mut centre = match self.pilot(design, records, start, &mut tried) {
             Ok(centre) => centre,
@@ -145,6 +167,7 @@ impl SearchPoint {
             let half = 0.8
                 * (levels[levels.len() - 1] as f64 / levels[0] as f64)
                     .ln()
+                    .abs()
                     .max(0.3);
             centre = self.clamp(if below { centre + half } else { centre - half });
         }
@@ -153,14 +176,13 @@ impl SearchPoint {
 
     /// Levels of a search that ends where the theory puts its threshold.
     pub(super) fn expected_levels(&self, design: &Design) -> Vec<(u64, u64)> {
-        let start = critical(&self.setting, self.axis, self.criterion)
-            .unwrap_or_else(|| self.fallback_start());
+        let start = self.start();
         let mut levels: Vec<(u64, u64)> = self
             .final_levels(self.clamp(start))
             .iter()
             .map(|&v| (v, design.seeds))
             .collect();
-        levels.push((round_log(start), PILOT_SEEDS));
+        levels.push((self.size(start), PILOT_SEEDS));
         levels
     }
 
@@ -170,7 +192,9 @@ impl SearchPoint {
         let v = self.setting.vocab as f64;
         match self.axis {
             SearchAxis::Samples => self.clamp((4.0 * v).ln()),
-            SearchAxis::Dim | SearchAxis::Width => 0.5 * ((lo as f64).ln() + (hi as f64).ln()),
+            SearchAxis::Dim | SearchAxis::Width | SearchAxis::Vocab => {
+                self.coordinate(0.5 * ((lo as f64).ln() + (hi as f64).ln()))
+            }
         }
     }
 
@@ -186,8 +210,8 @@ impl SearchPoint {
         // (log value, excess) of pilots, to bracket by.
         let mut seen: Vec<(f64, f64)> = Vec::new();
         loop {
-            let value = round_log(x);
-            x = (value as f64).ln();
+            let value = self.size(x);
+            x = self.coordinate((value as f64).ln());
             let Some(mean) = self.level_mean(design, records, value, PILOT_SEEDS) else {
                 return Err(Progress::Need(vec![(value, PILOT_SEEDS)]));
             };
@@ -223,7 +247,7 @@ impl SearchPoint {
             if trusted {
                 return Ok(next);
             }
-            if seen.len() == MAX_PILOTS || round_log(next) == value {
+            if seen.len() == MAX_PILOTS || self.size(next) == value {
                 return Err(Progress::Unbracketed {
                     tried: tried.clone(),
                     above: above.is_nan(),
@@ -236,7 +260,7 @@ impl SearchPoint {
     /// Where the noise ratio should reach its target, along the formula's local slope.
     fn newton(&self, x: f64, excess: f64) -> f64 {
         let step = 0.1;
-        let ratio = |x: f64| log_noise_ratio(&at(&self.setting, self.axis, round_log(x)));
+        let ratio = |x: f64| log_noise_ratio(&at(&self.setting, self.axis, self.size(x)));
         let slope = ((ratio(x + step) - ratio(x - step)) / (2.0 * step)).clamp(-2.0, -0.25);
         if slope.is_nan() {
             x
@@ -252,7 +276,7 @@ impl SearchPoint {
         };
         let mut levels: Vec<u64> = offsets
             .iter()
-            .map(|o| round_log(self.clamp(centre + o)))
+            .map(|o| self.size(self.clamp(centre + o)))
             .collect();
         levels.dedup();
         levels
@@ -265,10 +289,6 @@ fn interpolate(seen: &[(f64, f64)], below: f64, above: f64) -> f64 {
     let (a, b) = (at(below), at(above));
     let t = if b > a { -a / (b - a) } else { 0.5 };
     below + t.clamp(0.0, 1.0) * (above - below)
-}
-
-fn round_log(x: f64) -> u64 {
-    x.exp().round().max(1.0) as u64
 }
 
 #[cfg(test)]
