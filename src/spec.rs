@@ -12,6 +12,7 @@ use recall_theory::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::descent::early::NoiseParts;
 use crate::job::{Axis, Configuration, Job, Precision};
 
 /// One value or a list of values to sweep.
@@ -179,6 +180,85 @@ impl Quantity {
     }
 }
 
+/// The size of an attention score, as a root mean square over tokens and trials (the signal: a
+/// mean over trials), in units of `S0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Score {
+    /// Mean coefficient of the trigger, `T`.
+    Signal,
+    /// All noise: the spread over tokens.
+    Spread,
+    /// All noise but the trigger's crosstalk.
+    Interference,
+    /// Label imbalance times mean embedding.
+    MeanBias,
+    /// Mean embedding read by sequence noise.
+    MeanBiasFlow,
+    /// Label imbalance times sequence noise.
+    Cross,
+    /// Sequence noise in both steps.
+    GradientNoise,
+    /// Signal times sequence noise.
+    SignalNoise,
+    /// Signal times label imbalance.
+    SignalBias,
+    /// Residue of the population gradient.
+    Population,
+    /// Counts of the token's own label.
+    LabelCount,
+    /// Crosstalk of the trigger.
+    Trigger,
+}
+
+impl Score {
+    /// Position among the isolated noise terms, for those that are one.
+    #[must_use]
+    pub fn term(self) -> Option<usize> {
+        let name = match self {
+            Score::Signal | Score::Spread | Score::Interference => return None,
+            Score::MeanBias => "mean_bias",
+            Score::MeanBiasFlow => "mean_bias_flow",
+            Score::Cross => "cross",
+            Score::GradientNoise => "gradient_noise",
+            Score::SignalNoise => "signal_noise",
+            Score::SignalBias => "signal_bias",
+            Score::Population => "population",
+            Score::LabelCount => "label_count",
+            Score::Trigger => "trigger",
+        };
+        NoiseParts::NAMES.iter().position(|n| *n == name)
+    }
+
+    /// Symbol and words for figures and tables.
+    #[must_use]
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Score::Signal => ("T", "signal"),
+            Score::Spread => ("σ", "spread of the scores"),
+            Score::Interference => ("σ without crosstalk", "interference"),
+            Score::MeanBias => ("σ of mean bias", "mean bias"),
+            Score::MeanBiasFlow => ("σ of mean-bias flow", "mean-bias flow"),
+            Score::Cross => ("σ of cross", "cross term"),
+            Score::GradientNoise => ("σ of gradient noise", "gradient noise"),
+            Score::SignalNoise => ("σ of signal × noise", "signal × noise"),
+            Score::SignalBias => ("σ of signal × bias", "signal × bias"),
+            Score::Population => ("σ of population residue", "population residue"),
+            Score::LabelCount => ("σ of label counts", "label counts"),
+            Score::Trigger => ("σ of trigger crosstalk", "trigger crosstalk"),
+        }
+    }
+
+    /// Name in a claim's id.
+    #[must_use]
+    pub fn id(self) -> String {
+        serde_json::to_value(self)
+            .ok()
+            .and_then(|v| v.as_str().map(str::to_owned))
+            .unwrap_or_default()
+    }
+}
+
 /// The quantity whose critical value is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -194,6 +274,17 @@ pub enum SearchAxis {
 }
 
 impl SearchAxis {
+    /// The same size as an axis of figures.
+    #[must_use]
+    pub fn sweep(self) -> SweepAxis {
+        match self {
+            SearchAxis::Samples => SweepAxis::Samples,
+            SearchAxis::Dim => SweepAxis::Dim,
+            SearchAxis::Width => SweepAxis::Width,
+            SearchAxis::Vocab => SweepAxis::Vocab,
+        }
+    }
+
     /// Whether accuracies grow along the axis.
     #[must_use]
     pub fn helps(self) -> bool {
@@ -363,6 +454,17 @@ pub enum Kind {
         search: Search,
         /// The tests.
         test: ThresholdTest,
+        /// Whether the points are sorted by the law that binds, with a map over `(L, d)` and the
+        /// exponents region by region.
+        #[serde(default)]
+        regions: bool,
+    },
+    /// Sizes of attention scores over a design, fitted by log-log regressions.
+    Scores {
+        /// Which sizes; each is a law of its own.
+        quantities: Vec<Score>,
+        /// The tests.
+        test: ThresholdTest,
     },
     /// Accuracy curves beside the formula.
     Curves {
@@ -373,12 +475,22 @@ pub enum Kind {
         /// The test.
         test: AccuracyTest,
     },
-    /// Heat map over `(N, d)` with the theory boundary.
+    /// Heat map over two sizes, `(N, d)` unless said otherwise, with the theory boundary.
     Phase {
         /// The accuracy shown and tested.
         quantity: Quantity,
         /// Level of the boundary.
         level: f64,
+        /// Horizontal axis.
+        #[serde(default = "horizontal")]
+        x: SearchAxis,
+        /// Vertical axis.
+        #[serde(default = "vertical")]
+        y: SearchAxis,
+        /// Whether the cells name the noise term that dominates by the formula, with the
+        /// boundaries between them.
+        #[serde(default)]
+        dominant: bool,
         /// The test.
         test: AccuracyTest,
     },
@@ -387,6 +499,14 @@ pub enum Kind {
         /// Margin by which an accuracy may exceed the bound and still count as keeping it.
         margin: f64,
     },
+}
+
+fn horizontal() -> SearchAxis {
+    SearchAxis::Samples
+}
+
+fn vertical() -> SearchAxis {
+    SearchAxis::Dim
 }
 
 /// The design of one profile.
@@ -410,6 +530,9 @@ pub struct Design {
     /// Precision of the engine.
     #[serde(default)]
     pub precision: Precision,
+    /// Whether trials isolate the noise terms, which takes about three times as long.
+    #[serde(default)]
+    pub decompose: bool,
     /// Axes across which trials of one seed share their random draws (common random numbers): the
     /// settings may then differ in nothing else. Empty unless a design gains from pairing; errors
     /// of paired cells are correlated.
@@ -436,6 +559,7 @@ impl Design {
     pub fn configuration(&self, s: &Setting) -> Configuration {
         let mut c = Configuration::of(s);
         c.precision = self.precision;
+        c.decompose = self.decompose;
         if let Some(n) = self.test_sequences {
             c.test_sequences = n;
         }
@@ -455,6 +579,9 @@ pub struct Experiment {
     pub claim: String,
     /// Why this design: what it isolates, how it was chosen.
     pub rationale: String,
+    /// What this experiment is set against others by, for the report's table of contrasts.
+    #[serde(default)]
+    pub contrast: Option<String>,
     /// What is done.
     #[serde(rename = "task")]
     pub kind: Kind,
@@ -571,15 +698,19 @@ impl Experiment {
                 ))
             }
         };
+        let law_test = |test: &ThresholdTest| {
+            positive("task.test.margin", test.margin)?;
+            if test.constant.is_nan() || test.constant <= 1.0 {
+                return Err(format!(
+                    "task.test.constant = {}: a factor above 1",
+                    test.constant
+                ));
+            }
+            Ok(())
+        };
         match &self.kind {
-            Kind::Threshold { search, test } => {
-                positive("task.test.margin", test.margin)?;
-                if test.constant.is_nan() || test.constant <= 1.0 {
-                    return Err(format!(
-                        "task.test.constant = {}: a factor above 1",
-                        test.constant
-                    ));
-                }
+            Kind::Threshold { search, test, .. } => {
+                law_test(test)?;
                 match search.criterion {
                     Criterion::NoiseRatio { level } => {
                         positive("task.search.criterion.level", level)?;
@@ -598,7 +729,31 @@ impl Experiment {
                 }
                 accuracy_test(test)?;
             }
-            Kind::Phase { level: p, test, .. } => {
+            Kind::Scores { quantities, test } => {
+                law_test(test)?;
+                if quantities.is_empty() {
+                    return Err("task.quantities is empty: name at least one of \"signal\", \"spread\", \"interference\" or a noise term such as \"gradient-noise\"".into());
+                }
+                let designs = [&self.profile.quick, &self.profile.full];
+                if let Some(term) = quantities.iter().find(|q| q.term().is_some())
+                    && designs.iter().filter_map(|d| d.as_ref()).any(|d| !d.decompose)
+                {
+                    return Err(format!(
+                        "task.quantities names the noise term \"{}\", which trials isolate only with decompose = true in every profile",
+                        term.id()
+                    ));
+                }
+            }
+            Kind::Phase {
+                level: p,
+                test,
+                x,
+                y,
+                ..
+            } => {
+                if x == y {
+                    return Err("task.x and task.y are the same axis".into());
+                }
                 level(*p)?;
                 accuracy_test(test)?;
             }

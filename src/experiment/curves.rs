@@ -1,16 +1,14 @@
-//! Accuracies over cells: curves, the phase diagram, and the test of the formula.
+//! Accuracies over cells: curves, and the test of the formula.
 
-use recall_theory::{Samples, Setting, accuracy};
+use recall_theory::{Setting, accuracy};
 
 use super::Records;
 use super::cells::{Cell, measure, samples_text};
 use super::findings::{Findings, NamedFigure, Table};
-use super::predicted::{accuracy_of, at, critical};
-use crate::figure::{
-    Axis, Dash, Figure, HeatMap, Line, PanelGrid, Point, Points, Series, Style, XyFigure,
-};
+use super::predicted::{accuracy_of, at};
+use crate::figure::{Axis, Figure, Line, PanelGrid, Point, Points, Style, XyFigure};
 use crate::spec::{
-    AccuracyTest, Block, Criterion, Design, Experiment, OneOrMany, Quantity, SearchAxis, SweepAxis,
+    AccuracyTest, Block, Design, Experiment, OneOrMany, Quantity, SearchAxis, SweepAxis,
 };
 use crate::stats::StatsError;
 use crate::stats::interval::mean_of_seeds;
@@ -18,7 +16,7 @@ use crate::stats::verdict::{Claim, Evidence, FormulaEvidence, PointCount};
 
 /// Whether a cell lies in the window of the test, which was fixed before the run and looks at
 /// predictions only.
-fn in_window(test: &AccuracyTest, cell: &Cell) -> bool {
+pub(super) fn in_window(test: &AccuracyTest, cell: &Cell) -> bool {
     let [lo, hi] = test.predicted_between;
     (lo..=hi).contains(&cell.predicted)
         && (test.min_attention <= 0.0
@@ -27,7 +25,7 @@ fn in_window(test: &AccuracyTest, cell: &Cell) -> bool {
 
 /// Mean signed error over the cells of the window, block by block, as evidence: cells of one block
 /// share the error of the formula, so blocks are not pooled.
-fn judge(
+pub(super) fn judge(
     experiment: &Experiment,
     test: &AccuracyTest,
     cells: &[Cell],
@@ -345,166 +343,4 @@ fn single_or_grid(title: &str, columns: usize, mut panels: Vec<XyFigure>) -> Fig
         return only.into();
     }
     PanelGrid::new(title.to_owned(), columns, panels).into()
-}
-
-/// Findings of a phase diagram over `(N, d)`.
-pub(super) fn analyse_phase(
-    experiment: &Experiment,
-    design: &Design,
-    quantity: Quantity,
-    level: f64,
-    test: &AccuracyTest,
-    records: &dyn Records,
-) -> Result<Findings, StatsError> {
-    let cells = measure(design, quantity, records)?;
-    let window: Vec<bool> = cells.iter().map(|c| in_window(test, c)).collect();
-    let mut findings = Findings {
-        trials: cells.len() * design.seeds as usize,
-        looks: 1,
-        ..Findings::default()
-    };
-    judge(
-        experiment,
-        test,
-        &cells,
-        &window,
-        &design.blocks,
-        &mut findings,
-    )?;
-    for (c, w) in cells.iter().zip(&window) {
-        findings.cells.push(c.row(
-            experiment,
-            &design.blocks[c.block],
-            *w,
-            design.seeds as usize,
-        ));
-    }
-    let agree = cells
-        .iter()
-        .filter(|c| (c.measured.value >= level) == (c.predicted >= level))
-        .count();
-    findings.notes.push(format!(
-        "Side of the boundary: {agree} of {} cells lie on the side of level {level} that the formula gives them.",
-        cells.len()
-    ));
-    for k in 0..design.blocks.len() {
-        let of_block: Vec<&Cell> = cells.iter().filter(|c| c.block == k).collect();
-        let Some(first) = of_block.first() else {
-            continue;
-        };
-        let mut dims: Vec<usize> = of_block.iter().map(|c| c.setting.dim_in).collect();
-        dims.sort_unstable();
-        dims.dedup();
-        let mut samples: Vec<u64> = of_block
-            .iter()
-            .filter_map(|c| match c.setting.samples {
-                Samples::Finite(n) => Some(n),
-                Samples::Infinite => None,
-            })
-            .collect();
-        samples.sort_unstable();
-        samples.dedup();
-        let value = |d: usize, n: u64| {
-            of_block
-                .iter()
-                .find(|c| c.setting.dim_in == d && c.setting.samples == Samples::Finite(n))
-                .map(|c| c.measured.value)
-        };
-        let grid: Vec<Vec<Option<f64>>> = dims
-            .iter()
-            .map(|&d| samples.iter().map(|&n| value(d, n)).collect())
-            .collect();
-        // Critical dimension along N: the boundary is then one value of d for each N, flat parts
-        // included.
-        let boundary = |quantity: Quantity| -> Vec<(f64, f64)> {
-            const STEPS: usize = 32;
-            let (lo, hi) = (samples[0] as f64, samples[samples.len() - 1] as f64);
-            (0..=STEPS)
-                .filter_map(|i| {
-                    let n = (lo.ln() + (hi / lo).ln() * i as f64 / STEPS as f64)
-                        .exp()
-                        .round();
-                    let s = at(&first.setting, SearchAxis::Samples, n as u64);
-                    let criterion = Criterion::Accuracy { quantity, level };
-                    let d = critical(&s, SearchAxis::Dim, criterion)?;
-                    Some((n, d.exp()))
-                })
-                .collect()
-        };
-        let as_f64 = |x: &[u64]| x.iter().map(|&n| n as f64).collect::<Vec<f64>>();
-        let dims_f64: Vec<f64> = dims.iter().map(|&d| d as f64).collect();
-        let mut map = HeatMap::new(
-            format!(
-                "{} (V = {}, L = {})",
-                experiment.title, first.setting.vocab, first.setting.len
-            ),
-            (Axis::log2("N (training samples)"), as_f64(&samples)),
-            (Axis::log2("d (embedding dimension)"), dims_f64),
-            Axis::linear(quantity.name()).range(0.0, 1.0),
-            grid,
-        );
-        for (quantity, dash, name) in [
-            (quantity, Dash::Solid, "formula, this accuracy"),
-            (
-                Quantity::Attention,
-                Dash::Dashed,
-                "formula, attention alone",
-            ),
-            (Quantity::Recall, Dash::Dotted, "formula, recall alone"),
-        ] {
-            map = map.with_line(Line::new(
-                format!("{name} = {level}"),
-                Style::neutral().dash(dash),
-                boundary(quantity),
-            ));
-        }
-        let suffix = if design.blocks.len() > 1 {
-            format!("-{}", k + 1)
-        } else {
-            String::new()
-        };
-        findings.figures.push(NamedFigure {
-            stem: format!("{}{suffix}", experiment.id),
-            caption: format!(
-                "Colour: mean over {} trials. Lines: where the finite-size formulas reach {level}; no fitted constant.",
-                design.seeds
-            ),
-            figure: map.into(),
-        });
-        findings
-            .figures
-            .push(against_formula(experiment, design, &of_block, &suffix));
-    }
-    Ok(findings)
-}
-
-/// Measured against predicted, cell by cell.
-fn against_formula(
-    experiment: &Experiment,
-    design: &Design,
-    cells: &[&Cell],
-    suffix: &str,
-) -> NamedFigure {
-    let points = cells.iter().map(|c| c.point(c.predicted)).collect();
-    let diagonal: Series = Line::new(
-        "measured = formula",
-        Style::neutral().dash(Dash::Solid),
-        vec![(0.0, 0.0), (1.0, 1.0)],
-    )
-    .into();
-    NamedFigure {
-        stem: format!("{}{suffix}-cells", experiment.id),
-        caption: format!(
-            "The same cells, measured against formula, with 95 % intervals over {} trials.",
-            design.seeds
-        ),
-        figure: XyFigure::new(
-            format!("{}: cell by cell", experiment.title),
-            Axis::linear("formula").range(0.0, 1.0),
-            Axis::linear("measured").range(0.0, 1.0),
-        )
-        .with(diagonal)
-        .with(Points::new("cells, 95 % interval", Style::slot(0), points))
-        .into(),
-    }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::figure::Figure;
+use crate::stats::interval::Estimate;
 use crate::stats::verdict::Claim;
 
 /// A table of the report.
@@ -85,6 +86,32 @@ pub struct CellRow {
     pub trials: usize,
 }
 
+/// One fitted exponent beside the formula's on the same design.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FittedExponent {
+    /// Symbol of the size.
+    pub name: String,
+    /// Measured exponent.
+    pub measured: Estimate,
+    /// Slope of the formula, regressed on the same design.
+    pub formula: f64,
+    /// Exponent of the asymptotic law, where the design names one.
+    pub asymptotic: Option<f64>,
+}
+
+/// The exponents of one fitted law.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExponentRow {
+    /// Symbol of what was measured.
+    pub what: String,
+    /// Exponents by size.
+    pub exponents: Vec<FittedExponent>,
+    /// Mean of log(measured/formula).
+    pub ratio: Estimate,
+    /// Points that were fitted.
+    pub points: usize,
+}
+
 /// All that an experiment found.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Findings {
@@ -98,6 +125,8 @@ pub struct Findings {
     pub thresholds: Vec<ThresholdRow>,
     /// Cells.
     pub cells: Vec<CellRow>,
+    /// Fitted laws, for the tables of exponents and contrasts.
+    pub exponents: Vec<ExponentRow>,
     /// Fits in full, for the JSON.
     pub fits: serde_json::Value,
     /// Sentences for the report, each with its numbers.

@@ -5,7 +5,8 @@
 
 use recall_theory::Setting;
 
-use super::findings::{Findings, NamedFigure, Table};
+use super::cells::samples_text;
+use super::findings::{ExponentRow, Findings, FittedExponent, NamedFigure, Table};
 use crate::figure::{
     Axis, Dash, Direction as Arrow, Line, PanelGrid, Placement, Point, Points, Reference, Style,
     XyFigure,
@@ -23,6 +24,7 @@ use crate::stats::verdict::{
 };
 
 /// One setting of the design.
+#[derive(Debug, Clone)]
 pub(super) struct LawPoint {
     pub(super) setting: Setting,
     /// Logarithm of what was measured; `None` where it is censored.
@@ -43,10 +45,24 @@ pub(super) struct LawWords {
     pub(super) searched: Option<SearchAxis>,
     /// What an interval includes beside sampling, in brackets; may be empty.
     pub(super) allowance: String,
+    /// Name among several laws of one experiment, in ids and file names.
+    pub(super) part: Option<String>,
+}
+
+impl LawWords {
+    /// An id or file stem: experiment, part and what it is of.
+    fn name(&self, experiment: &Experiment, separator: char, what: &str) -> String {
+        let mut name = experiment.id.clone();
+        for piece in self.part.as_deref().into_iter().chain([what]) {
+            name.push(separator);
+            name.push_str(piece);
+        }
+        name
+    }
 }
 
 /// The settings that have both a measured and a predicted value, as observations.
-fn fitted(factors: &Factors, points: &[LawPoint]) -> Vec<(Observation, f64)> {
+pub(super) fn fitted(factors: &Factors, points: &[LawPoint]) -> Vec<(Observation, f64)> {
     points
         .iter()
         .filter_map(|p| {
@@ -122,7 +138,7 @@ pub(super) fn analyse(
         }
     }
     findings.claims.push(Claim {
-        id: format!("{}/constant", experiment.id),
+        id: words.name(experiment, '/', "constant"),
         evidence: Evidence::Formula(constant.clone()),
     });
 
@@ -159,7 +175,7 @@ pub(super) fn analyse(
     }
     if test.slopes && !exponents.is_empty() {
         findings.claims.push(Claim {
-            id: format!("{}/slopes", experiment.id),
+            id: words.name(experiment, '/', "slopes"),
             evidence: Evidence::Law(LawEvidence {
                 exponents,
                 points: count,
@@ -182,7 +198,7 @@ pub(super) fn analyse(
             .collect();
         if !exponents.is_empty() {
             findings.claims.push(Claim {
-                id: format!("{}/asymptotic", experiment.id),
+                id: words.name(experiment, '/', "asymptotic"),
                 evidence: Evidence::Law(LawEvidence {
                     exponents,
                     points: count,
@@ -214,13 +230,36 @@ pub(super) fn analyse(
     findings
         .figures
         .extend(figures(experiment, words, &factors, points, &fit, test));
-    findings.fits = serde_json::json!({
+    let fits = serde_json::json!({
         "regression": fit,
         "regression_of_log_ratio": ratio_fit,
         "formula_slopes": slopes,
         "curvature_of_log_ratio": curvature,
         "curvature": bend,
         "log_ratio": constant,
+    });
+    match &words.part {
+        None => findings.fits = fits,
+        Some(part) => findings.fits[part] = fits,
+    }
+    findings.exponents.push(ExponentRow {
+        what: words.symbol.clone(),
+        exponents: factors
+            .names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| FittedExponent {
+                name: (*name).to_owned(),
+                measured: fit.coefficients[i + 1].estimate.clone(),
+                formula: slopes[i + 1],
+                asymptotic: design
+                    .asymptotic
+                    .as_ref()
+                    .and_then(|law| exponent(law, name)),
+            })
+            .collect(),
+        ratio: constant.mean,
+        points: observations.len(),
     });
     Ok(())
 }
@@ -229,8 +268,8 @@ pub(super) fn analyse(
 type Size = fn(&Setting) -> f64;
 
 /// Regressors of the design: those symbols that vary, with their log values.
-struct Factors {
-    names: Vec<&'static str>,
+pub(super) struct Factors {
+    pub(super) names: Vec<&'static str>,
     value: Vec<Size>,
 }
 
@@ -246,8 +285,30 @@ fn width(s: &Setting) -> f64 {
     s.model.mlp().map_or(1.0, |mlp| mlp.width as f64)
 }
 
+/// Sizes of a setting in words, the searched one left out.
+pub(super) fn place(s: &Setting, searched: Option<SearchAxis>) -> String {
+    let parts = [
+        (SearchAxis::Vocab, format!("V = {}", s.vocab)),
+        (SearchAxis::Dim, format!("d = {}", dim(s))),
+        (SearchAxis::Samples, format!("N = {}", samples_text(s))),
+        (
+            SearchAxis::Width,
+            s.model
+                .mlp()
+                .map_or_else(String::new, |mlp| format!("m = {}", mlp.width)),
+        ),
+    ];
+    let mut words: Vec<String> = parts
+        .into_iter()
+        .filter(|(axis, text)| Some(*axis) != searched && !text.is_empty())
+        .map(|(_, text)| text)
+        .collect();
+    words.insert(words.len().min(2), format!("L = {}", s.len));
+    words.join(", ")
+}
+
 impl Factors {
-    fn of(settings: &[Setting], searched: Option<SearchAxis>) -> Self {
+    pub(super) fn of(settings: &[Setting], searched: Option<SearchAxis>) -> Self {
         let all: [(&'static str, Size, Option<SearchAxis>); 5] = [
             ("d", dim, Some(SearchAxis::Dim)),
             ("L", |s| s.len as f64, None),
@@ -392,7 +453,7 @@ fn levels_figure(
             ));
     }
     Some(NamedFigure {
-        stem: format!("{}-levels", experiment.id),
+        stem: words.name(experiment, '-', "levels"),
         caption: "Measured values with 95 % intervals beside the finite-size formula at the same points; no fitted constant.".into(),
         figure: figure.into(),
     })
@@ -482,7 +543,7 @@ fn figures(
         let columns = panels.len().min(3);
         let grid = PanelGrid::new(experiment.title.clone(), columns, panels);
         figures.push(NamedFigure {
-            stem: format!("{}-slopes", experiment.id),
+            stem: words.name(experiment, '-', "slopes"),
             caption: format!(
                 "Measured {symbol} beside the finite-size formula. In each panel the other factors are moved to their geometric mean along the fitted slopes."
             ),
@@ -512,7 +573,7 @@ fn figures(
     );
     if lo.is_finite() && hi.is_finite() {
         figures.push(NamedFigure {
-            stem: format!("{}-ratio", experiment.id),
+            stem: words.name(experiment, '-', "ratio"),
             caption: format!(
                 "Measured over predicted {symbol}, point by point, with 95 % intervals{}. Dotted: the margin of the constant, a factor {constant} either way; it is the mean that is judged.",
                 words.allowance,

@@ -10,13 +10,19 @@ mod cells;
 mod curves;
 mod findings;
 mod law;
+mod plane;
 mod predicted;
+mod regions;
+mod scores;
 mod search;
 mod threshold;
 
 use std::collections::HashSet;
 
-pub use findings::{CellRow, Findings, NamedFigure, Table, ThresholdRow};
+pub use findings::{
+    CellRow, ExponentRow, Findings, FittedExponent, NamedFigure, Table, ThresholdRow,
+};
+use plane::Plane;
 pub use search::{Progress, SearchPlan, SearchPoint};
 
 use crate::job::{Job, Record};
@@ -60,7 +66,9 @@ pub enum AnalysisError {
 pub fn pending(experiment: &Experiment, design: &Design, records: &dyn Records) -> Vec<Job> {
     let jobs = match &experiment.kind {
         Kind::Threshold { search, .. } => threshold::pending(design, search, records),
-        Kind::Curves { .. } | Kind::Phase { .. } | Kind::Bound { .. } => cells::jobs(design),
+        Kind::Scores { .. } | Kind::Curves { .. } | Kind::Phase { .. } | Kind::Bound { .. } => {
+            cells::jobs(design)
+        }
     };
     let mut seen = HashSet::new();
     jobs.into_iter()
@@ -74,7 +82,9 @@ pub fn pending(experiment: &Experiment, design: &Design, records: &dyn Records) 
 pub fn jobs(experiment: &Experiment, design: &Design, records: &dyn Records) -> Vec<Job> {
     match &experiment.kind {
         Kind::Threshold { search, .. } => threshold::used_jobs(design, search, records),
-        Kind::Curves { .. } | Kind::Phase { .. } | Kind::Bound { .. } => cells::jobs(design),
+        Kind::Scores { .. } | Kind::Curves { .. } | Kind::Phase { .. } | Kind::Bound { .. } => {
+            cells::jobs(design)
+        }
     }
 }
 
@@ -84,7 +94,9 @@ pub fn jobs(experiment: &Experiment, design: &Design, records: &dyn Records) -> 
 pub fn expected_jobs(experiment: &Experiment, design: &Design) -> Vec<Job> {
     match &experiment.kind {
         Kind::Threshold { search, .. } => threshold::expected_jobs(design, search),
-        Kind::Curves { .. } | Kind::Phase { .. } | Kind::Bound { .. } => cells::jobs(design),
+        Kind::Scores { .. } | Kind::Curves { .. } | Kind::Phase { .. } | Kind::Bound { .. } => {
+            cells::jobs(design)
+        }
     }
 }
 
@@ -106,8 +118,13 @@ pub fn analyse(
         });
     }
     let result = match &experiment.kind {
-        Kind::Threshold { search, test } => {
-            threshold::analyse(experiment, design, search, test, records)
+        Kind::Threshold {
+            search,
+            test,
+            regions,
+        } => threshold::analyse(experiment, design, search, test, *regions, records),
+        Kind::Scores { quantities, test } => {
+            scores::analyse(experiment, design, quantities, test, records)
         }
         Kind::Curves {
             axis,
@@ -117,8 +134,18 @@ pub fn analyse(
         Kind::Phase {
             quantity,
             level,
+            x,
+            y,
+            dominant,
             test,
-        } => curves::analyse_phase(experiment, design, *quantity, *level, test, records),
+        } => {
+            let plane = Plane {
+                x: *x,
+                y: *y,
+                dominant: *dominant,
+            };
+            plane::analyse(experiment, design, *quantity, *level, plane, test, records)
+        }
         Kind::Bound { margin } => bound::analyse(experiment, design, *margin, records),
     };
     result.map_err(|source| AnalysisError::Statistics {

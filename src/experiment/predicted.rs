@@ -6,9 +6,10 @@ use std::thread::LocalKey;
 
 use recall_theory::{Model, Samples, Setting, accuracy, attention, one_step, recall, thresholds};
 
+use super::regions::law_name;
 use crate::descent::early::Count;
 use crate::job::Record;
-use crate::spec::{Criterion, Quantity, SearchAxis};
+use crate::spec::{Criterion, Quantity, Score, SearchAxis};
 
 /// Predictions already made, by what was asked.
 type Known<T> = LocalKey<RefCell<HashMap<String, T>>>;
@@ -41,6 +42,37 @@ pub(super) fn accuracy_of(quantity: Quantity, s: &Setting) -> f64 {
             Quantity::OneStep => one_step::expected_accuracy(s),
         },
     )
+}
+
+/// Formula for the size of a score, in units of `S0`; zero where the term does not exist.
+pub(super) fn score_of(score: Score, s: &Setting) -> f64 {
+    let budget = attention::budget(s);
+    match (score, score.term()) {
+        (Score::Signal, _) => budget.signal,
+        (Score::Spread, _) => budget.spread(),
+        (_, None) => budget.interference.sqrt(),
+        (_, Some(term)) => budget.variance[term].sqrt(),
+    }
+}
+
+/// The term that limits an accuracy most by the formula: the largest noise of the attention
+/// scores, or the law that binds recall or the whole.
+pub(super) fn dominant(quantity: Quantity, s: &Setting) -> &'static str {
+    let law = |q| law_name(thresholds::regime_of(s, q));
+    match quantity {
+        Quantity::Attention => match attention::NOISE_NAMES[attention::budget(s).dominant()] {
+            "mean_bias" => "mean bias",
+            "mean_bias_flow" => "mean-bias flow",
+            "gradient_noise" => "gradient noise",
+            "signal_noise" => "signal × noise",
+            "signal_bias" => "signal × bias",
+            "label_count" => "label counts",
+            "trigger" => "trigger crosstalk",
+            other => other,
+        },
+        Quantity::Recall => law(thresholds::Quantity::Recall),
+        Quantity::Accuracy | Quantity::OneStep => law(thresholds::Quantity::EndToEnd),
+    }
 }
 
 /// Raw count behind an accuracy of one trial.

@@ -7,6 +7,7 @@ use super::cells::samples_text;
 use super::findings::{Findings, ThresholdRow};
 use super::law::{self, LawPoint, LawWords, dim};
 use super::predicted::critical;
+use super::regions;
 use super::search::{Progress, SearchPoint};
 use crate::figure::Axis;
 use crate::job::{Axis as Pairing, Job};
@@ -230,6 +231,7 @@ pub(super) fn analyse(
     design: &Design,
     search: &Search,
     test: &ThresholdTest,
+    regions: bool,
     records: &dyn Records,
 ) -> Result<Findings, StatsError> {
     let measured: Vec<Measured> = points(design, search)
@@ -271,6 +273,9 @@ pub(super) fn analyse(
         &words,
         &mut findings,
     )?;
+    if regions {
+        regions::add(experiment, search, &points, &words, &mut findings)?;
+    }
     let rates: Vec<f64> = measured.iter().filter_map(|m| m.attention).collect();
     findings.notes.push(format!(
         "Attention accuracy in the trials fitted: {:.2} on average over points ({:.2} to {:.2}).",
@@ -317,6 +322,7 @@ fn words(search: &Search) -> LawWords {
         predicted_axis,
         searched: Some(search.axis),
         allowance,
+        part: None,
     }
 }
 
@@ -350,28 +356,6 @@ fn row(experiment: &Experiment, search: &Search, m: &Measured) -> ThresholdRow {
     }
 }
 
-/// Sizes of a setting in words, the searched one left out.
-fn place(s: &Setting, searched: SearchAxis) -> String {
-    let parts = [
-        (SearchAxis::Vocab, format!("V = {}", s.vocab)),
-        (SearchAxis::Dim, format!("d = {}", dim(s))),
-        (SearchAxis::Samples, format!("N = {}", samples_text(s))),
-        (
-            SearchAxis::Width,
-            s.model
-                .mlp()
-                .map_or_else(String::new, |mlp| format!("m = {}", mlp.width)),
-        ),
-    ];
-    let mut words: Vec<String> = parts
-        .into_iter()
-        .filter(|(axis, text)| *axis != searched && !text.is_empty())
-        .map(|(_, text)| text)
-        .collect();
-    words.insert(words.len().min(2), format!("L = {}", s.len));
-    words.join(", ")
-}
-
 /// Points that are censored, disagree with the formula, or whose two estimators disagree.
 fn note_misfits(
     findings: &mut Findings,
@@ -381,7 +365,7 @@ fn note_misfits(
     constant: f64,
 ) {
     for m in measured {
-        let place = place(&m.setting, searched);
+        let place = law::place(&m.setting, Some(searched));
         match (&m.threshold, m.predicted) {
             (Threshold::Censored(c), _) => {
                 findings

@@ -6,7 +6,7 @@ use recall_theory::registry;
 
 use super::text::{describe_verdict, verdict_rows};
 use super::{Judged, statement};
-use crate::experiment::{Findings, Table};
+use crate::experiment::{ExponentRow, Findings, FittedExponent, Table};
 use crate::rng::RNG_SCHEME;
 use crate::spec::{Experiment, Kind, Profile};
 use crate::stats::verdict::InconclusiveReason;
@@ -18,6 +18,7 @@ pub(super) fn report(judged: &Judged) -> String {
     head(&mut out, judged);
     verdicts(&mut out, judged);
     misfits(&mut out, judged);
+    exponents(&mut out, judged);
     for (experiment, findings) in &judged.experiments {
         section(&mut out, judged, experiment, findings);
     }
@@ -32,7 +33,7 @@ fn head(out: &mut String, judged: &Judged) {
     let _ = writeln!(
         out,
         "# Theory beside simulation: the `{}` run\n\n\
-         One-layer transformer, attention only, random non-orthogonal embeddings, three steps of empirical gradient descent from zero in the small-step limit, on the task of finding one informative token among $L$ and recalling its label out of $V$.\n\n\
+         One-layer transformer, attention only or with a fixed random hidden layer, random non-orthogonal embeddings, three steps of empirical gradient descent from zero in the small-step limit, on the task of finding one informative token among $L$ and recalling its label out of $V$.\n\n\
          **{} claims supported, {} refuted, {} inconclusive**, judged as one family on {trials} trials in {} experiments.\n\n\
          > Every formula here is our own derivation, checked by the simulation reported here. The paper that poses the problem, *Learning to Recall with Transformers Beyond Orthogonal Embeddings* (arXiv 2603.15923), is known to us by its abstract only; nothing here is to be read as its statement or its constants.\n\n\
          How to read it: a trial is one seed with its own embeddings, permutation and data; ± is a standard error over seeds (or over points, where said). A claim is *supported* when an equivalence test places the deviation inside the margin that stands in the experiment's file, *refuted* when it places it outside, and *inconclusive* otherwise; p-values are adjusted by Holm's method over all claims of this report, separately for support and refutation, at level {}.{} Machine, commit and time are in `provenance.json`, records in `measurements.jsonl` (random-number scheme {RNG_SCHEME}), critical values in `thresholds.csv`, cells in `cells.csv`, fits and verdicts in `fits.json` and `verdicts.json`.\n",
@@ -55,7 +56,16 @@ fn head(out: &mut String, judged: &Judged) {
 
 /// Running text with starred symbols as formulas, so that no star opens emphasis.
 fn prose(text: &str) -> String {
-    text.replace("N*", "$N^*$").replace("d*", "$d^*$")
+    let mut out = text.to_owned();
+    for (plain, maths) in [
+        ("N*", "$N^*$"),
+        ("d*", "$d^*$"),
+        ("m*", "$m^*$"),
+        ("V*", "$V^*$"),
+    ] {
+        out = out.replace(plain, maths);
+    }
+    out
 }
 
 fn row(out: &mut String, cells: &[String]) {
@@ -131,6 +141,99 @@ fn misfits(out: &mut String, judged: &Judged) {
         out.push_str("Every claim is supported, no point is censored, and no single cell or point deviates by more than three standard errors and its margin.\n");
     }
     out.push('\n');
+}
+
+/// Fitted laws of all experiments in one table, contrasts first.
+fn exponents(out: &mut String, judged: &Judged) {
+    let cells = |what: &str, e: &Experiment, row: &ExponentRow| {
+        let list = |f: &dyn Fn(&FittedExponent) -> Option<String>| {
+            let parts: Vec<String> = row
+                .exponents
+                .iter()
+                .filter_map(|x| Some(format!("{} {}", x.name, f(x)?)))
+                .collect();
+            if parts.is_empty() {
+                "—".to_owned()
+            } else {
+                parts.join(", ")
+            }
+        };
+        vec![
+            what.to_owned(),
+            prose(&row.what),
+            list(&|x| {
+                Some(format!(
+                    "{:+.3} ± {:.3}",
+                    x.measured.value, x.measured.standard_error
+                ))
+            }),
+            list(&|x| Some(format!("{:+.3}", x.formula))),
+            list(&|x| x.asymptotic.map(|a| format!("{a:+.2}"))),
+            format!("{:.3} ± {:.3}", row.ratio.value.exp(), row.ratio.value.exp() * row.ratio.standard_error),
+            row.points.to_string(),
+            format!("[{}](#{})", e.id, anchor(&e.title)),
+        ]
+    };
+    let header = |first: &str| {
+        [
+            first,
+            "of",
+            "exponents measured",
+            "formula, same design",
+            "asymptotic law",
+            "measured / formula",
+            "points",
+            "experiment",
+        ]
+        .map(String::from)
+        .to_vec()
+    };
+    let rows = |contrasts: bool| -> Vec<Vec<String>> {
+        judged
+            .experiments
+            .iter()
+            .filter(|(e, _)| e.contrast.is_some() == contrasts)
+            .flat_map(|(e, f)| f.exponents.iter().map(move |row| (e, row)))
+            .map(|(e, row)| cells(e.contrast.as_deref().unwrap_or(&e.title), e, row))
+            .collect()
+    };
+    for (title, caption, first, rows) in [
+        (
+            "Contrasts",
+            "What changes when one thing is changed: exponents of critical values, ± one standard error. Each row has its figure in its own section.",
+            "variant",
+            rows(true),
+        ),
+        (
+            "Exponents",
+            "The other fitted laws.",
+            "law",
+            rows(false),
+        ),
+    ] {
+        if rows.is_empty() {
+            continue;
+        }
+        let _ = writeln!(out, "## {title}\n");
+        table(
+            out,
+            &Table {
+                caption: caption.to_owned(),
+                header: header(first),
+                rows,
+            },
+        );
+    }
+}
+
+/// The anchor that code hosts give a heading.
+fn anchor(title: &str) -> String {
+    title
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
 }
 
 fn section(out: &mut String, judged: &Judged, experiment: &Experiment, findings: &Findings) {

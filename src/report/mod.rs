@@ -200,23 +200,27 @@ pub fn write(judged: &Judged, dir: &Path) -> Result<Vec<String>, ReportError> {
 
 /// What a claim id such as `recall-dimension/slopes` (experiment and part) says.
 fn statement(judged: &Judged, id: &str) -> String {
-    let (experiment, part) = id.split_once('/').map_or((id, ""), |(a, b)| (a, b));
+    let mut pieces = id.split('/');
+    let experiment = pieces.next().unwrap_or_default();
     let words = judged
         .experiments
         .iter()
         .find(|(e, _)| e.id == experiment)
         .and_then(|(e, _)| registry::claim(&e.claim))
         .map_or("", |c| c.statement);
-    let part = match part {
-        "constant" => " Here: its constant, against the finite-size formula.",
-        "slopes" => {
-            " Here: its slopes, against those of the finite-size formula on the same design."
-        }
-        "asymptotic" => " Here: the asymptotic exponents themselves.",
-        "" => "",
-        block => return format!("{words} Here: `{block}`."),
-    };
-    format!("{words}{part}")
+    let mut text = words.to_owned();
+    for piece in pieces {
+        text += &match piece {
+            "constant" => " Here: its constant, against the finite-size formula.".to_owned(),
+            "slopes" => {
+                " Here: its slopes, against those of the finite-size formula on the same design."
+                    .to_owned()
+            }
+            "asymptotic" => " Here: the asymptotic exponents themselves.".to_owned(),
+            part => format!(" Part `{part}`."),
+        };
+    }
+    text
 }
 
 fn create_dir(dir: &Path) -> Result<(), ReportError> {

@@ -1,0 +1,121 @@
+//! Sizes of attention scores over a design: one law for each.
+
+use recall_theory::Setting;
+
+use super::Records;
+use super::findings::Findings;
+use super::law::{self, LawPoint, LawWords};
+use super::predicted::score_of;
+use crate::figure::Axis;
+use crate::job::Record;
+use crate::spec::{Design, Experiment, Score, ThresholdTest};
+use crate::stats::StatsError;
+use crate::stats::interval::{Estimate, mean_of_seeds};
+use crate::stats::verdict::PointCount;
+
+/// What one trial contributes: the signal itself, or a variance over tokens.
+fn contribution(score: Score, record: &Record) -> Option<f64> {
+    let o = &record.outcome;
+    match score {
+        Score::Signal => Some(o.signal),
+        Score::Spread => Some(o.spread_squared),
+        Score::Interference => Some(o.interference_squared),
+        term => Some(o.noise.as_ref()?.values()[term.term()?]),
+    }
+}
+
+/// Logarithm of the size at a setting, by the delta method from the mean over trials; `None`
+/// where that mean is not positive.
+fn measure(
+    design: &Design,
+    s: &Setting,
+    score: Score,
+    records: &dyn Records,
+) -> Result<Option<Estimate>, StatsError> {
+    let values: Vec<f64> = (0..design.seeds)
+        .filter_map(|seed| contribution(score, records.get(&design.job(s, seed))?))
+        .collect();
+    let mean = mean_of_seeds(&values, 0.95)?;
+    if mean.value <= 0.0 {
+        return Ok(None);
+    }
+    let power = if score == Score::Signal { 1.0 } else { 0.5 };
+    let relative = mean.standard_error / mean.value;
+    Estimate::new(power * mean.value.ln(), power * relative, mean.df, 0.95).map(Some)
+}
+
+/// Findings of a score experiment.
+pub(super) fn analyse(
+    experiment: &Experiment,
+    design: &Design,
+    quantities: &[Score],
+    test: &ThresholdTest,
+    records: &dyn Records,
+) -> Result<Findings, StatsError> {
+    let settings: Vec<Setting> = design
+        .blocks
+        .iter()
+        .flat_map(|b| b.settings().unwrap_or_default())
+        .collect();
+    let mut findings = Findings {
+        trials: settings.len() * design.seeds as usize,
+        looks: quantities.len(),
+        fits: serde_json::json!({}),
+        ..Findings::default()
+    };
+    for &score in quantities {
+        let mut points = Vec::new();
+        for s in &settings {
+            let predicted = score_of(score, s);
+            points.push(LawPoint {
+                setting: *s,
+                measured: measure(design, s, score, records)?,
+                predicted: (predicted > 0.0).then(|| predicted.ln()),
+            });
+        }
+        let (symbol, words) = score.words();
+        let law_words = LawWords {
+            symbol: symbol.to_owned(),
+            axis: format!("{words} (units of S0)"),
+            predicted_axis: Axis::log10(format!("predicted {words} (units of S0)")),
+            searched: None,
+            allowance: String::new(),
+            part: (quantities.len() > 1).then(|| score.id()),
+        };
+        let count = PointCount {
+            total: points.len(),
+            censored: points.iter().filter(|p| p.measured.is_none()).count(),
+        };
+        law::analyse(
+            experiment,
+            design,
+            test,
+            &points,
+            count,
+            &law_words,
+            &mut findings,
+        )?;
+        note_deviating(&mut findings, &points, symbol, test.constant);
+    }
+    Ok(findings)
+}
+
+/// Points that deviate by more than three standard errors and the margin.
+fn note_deviating(findings: &mut Findings, points: &[LawPoint], symbol: &str, constant: f64) {
+    for p in points {
+        let (Some(e), Some(predicted)) = (&p.measured, p.predicted) else {
+            continue;
+        };
+        let deviation = e.value - predicted;
+        if deviation.abs() > 3.0 * e.standard_error && deviation.abs() > constant.ln() {
+            findings.misfits.push(format!(
+                "{}: {symbol} measured {:.3}, formula {:.3}: a factor {:.2}, {:.1} standard errors.",
+                law::place(&p.setting, None),
+                e.value.exp(),
+                predicted.exp(),
+                deviation.exp(),
+                deviation.abs() / e.standard_error,
+            ));
+        }
+    }
+}
