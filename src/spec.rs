@@ -579,6 +579,9 @@ pub struct Experiment {
     pub claim: String,
     /// Why this design: what it isolates, how it was chosen.
     pub rationale: String,
+    /// Why the margins of the test are what they are.
+    #[serde(default)]
+    pub margin_reason: String,
     /// What this experiment is set against others by, for the report's table of contrasts.
     #[serde(default)]
     pub contrast: Option<String>,
