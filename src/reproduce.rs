@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::{Records, expected_jobs, jobs, pending};
+use crate::experiment::{Records, expected_jobs, for_each, jobs, pending};
 use crate::job::{Job, Record};
 use crate::report::{self, Judged, ReportError};
 use crate::rng::RNG_SCHEME;
@@ -99,10 +99,13 @@ pub fn load(places: &Places, profile: Profile) -> Result<Vec<Experiment>, Reprod
 
 /// Jobs missing from the store, over all experiments.
 fn missing(experiments: &[Experiment], profile: Profile, records: &dyn Records) -> Vec<Job> {
-    experiments
+    let designs: Vec<_> = experiments
         .iter()
         .filter_map(|e| Some((e, e.design(profile)?)))
-        .flat_map(|(e, design)| pending(e, design, records))
+        .collect();
+    for_each(&designs, |(e, design)| pending(e, design, records))
+        .into_iter()
+        .flatten()
         .collect()
 }
 
@@ -122,20 +125,20 @@ pub struct Estimate {
 /// What a run would do, without doing it.
 #[must_use]
 pub fn dry_run(experiments: &[Experiment], profile: Profile) -> Vec<Estimate> {
-    experiments
+    let designs: Vec<_> = experiments
         .iter()
         .filter_map(|e| Some((e, e.design(profile)?)))
-        .map(|(e, design)| {
-            let jobs = expected_jobs(e, design);
-            let costs = || jobs.iter().map(Job::cost);
-            Estimate {
-                experiment: e.id.clone(),
-                trials: jobs.len(),
-                core_seconds: costs().map(|c| c.seconds).sum(),
-                bytes: costs().map(|c| c.bytes).fold(0.0, f64::max),
-            }
-        })
-        .collect()
+        .collect();
+    for_each(&designs, |(e, design)| {
+        let jobs = expected_jobs(e, design);
+        let costs = || jobs.iter().map(Job::cost);
+        Estimate {
+            experiment: e.id.clone(),
+            trials: jobs.len(),
+            core_seconds: costs().map(|c| c.seconds).sum(),
+            bytes: costs().map(|c| c.bytes).fold(0.0, f64::max),
+        }
+    })
 }
 
 /// Runs a profile from wherever its store stands to the report.

@@ -319,6 +319,22 @@ pub struct Search {
     pub axis: SearchAxis,
     /// What defines the threshold.
     pub criterion: Criterion,
+    /// The window: points whose critical value by the formula lies outside, or that have none,
+    /// are not searched; their number is reported.
+    #[serde(default)]
+    pub predicted_between: Option<[f64; 2]>,
+}
+
+impl Search {
+    /// Whether a critical value of the formula, by its logarithm, lies in the window.
+    #[must_use]
+    pub fn admits(&self, log_predicted: Option<f64>) -> bool {
+        match (self.predicted_between, log_predicted) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some([lo, hi]), Some(log)) => (lo..=hi).contains(&log.exp()),
+        }
+    }
 }
 
 /// Exponents of a law by symbol; a symbol that is not listed is not part of the law.
@@ -714,6 +730,13 @@ impl Experiment {
         match &self.kind {
             Kind::Threshold { search, test, .. } => {
                 law_test(test)?;
+                if let Some([lo, hi]) = search.predicted_between
+                    && !(lo > 0.0 && lo < hi && hi.is_finite())
+                {
+                    return Err(format!(
+                        "task.search.predicted_between = [{lo}, {hi}]: must be two increasing positive numbers"
+                    ));
+                }
                 match search.criterion {
                     Criterion::NoiseRatio { level } => {
                         positive("task.search.criterion.level", level)?;
@@ -739,7 +762,10 @@ impl Experiment {
                 }
                 let designs = [&self.profile.quick, &self.profile.full];
                 if let Some(term) = quantities.iter().find(|q| q.term().is_some())
-                    && designs.iter().filter_map(|d| d.as_ref()).any(|d| !d.decompose)
+                    && designs
+                        .iter()
+                        .filter_map(|d| d.as_ref())
+                        .any(|d| !d.decompose)
                 {
                     return Err(format!(
                         "task.quantities names the noise term \"{}\", which trials isolate only with decompose = true in every profile",

@@ -322,6 +322,10 @@ impl Factors {
         };
         for (name, value, axis) in all {
             let varies = settings.iter().any(|s| value(s) != value(&settings[0]));
+            // Orthonormal tables have the dimension of the vocabulary: no size of its own.
+            if name == "d" && settings.iter().all(|s| dim(s) == s.vocab as f64) {
+                continue;
+            }
             if (axis.is_none() || axis != searched) && varies {
                 factors.names.push(name);
                 factors.value.push(value);

@@ -18,6 +18,7 @@ mod search;
 mod threshold;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use findings::{
     CellRow, ExponentRow, Findings, FittedExponent, NamedFigure, Table, ThresholdRow,
@@ -29,8 +30,8 @@ use crate::job::{Job, Record};
 use crate::spec::{Design, Experiment, Kind};
 use crate::stats::StatsError;
 
-/// Read access to finished records.
-pub trait Records {
+/// Read access to finished records, from several threads.
+pub trait Records: Sync {
     /// The record of a job, if it is finished.
     fn get(&self, job: &Job) -> Option<&Record>;
 }
@@ -57,6 +58,39 @@ pub enum AnalysisError {
         /// The cause.
         source: StatsError,
     },
+}
+
+/// `f` of every item, in the order of the items, on all cores: predictions take seconds.
+pub fn for_each<T: Sync, U: Send>(items: &[T], f: impl Fn(&T) -> U + Sync) -> Vec<U> {
+    let threads = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(items.len());
+    let next = AtomicUsize::new(0);
+    let mut slots: Vec<(usize, U)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut done = Vec::new();
+                    loop {
+                        let i = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(item) = items.get(i) else {
+                            return done;
+                        };
+                        done.push((i, f(item)));
+                    }
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|w| match w.join() {
+                Ok(done) => done,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect()
+    });
+    slots.sort_by_key(|(i, _)| *i);
+    slots.into_iter().map(|(_, value)| value).collect()
 }
 
 /// Jobs that an experiment needs next and that are not finished; empty when it is complete.

@@ -10,9 +10,7 @@ use super::predicted::{at, critical, dominant};
 use crate::figure::{
     Axis, CellMarks, Dash, Fill, HeatMap, Line, Marker, Points, Series, Style, XyFigure,
 };
-use crate::spec::{
-    AccuracyTest, Criterion, Design, Experiment, Quantity, SearchAxis, SweepAxis,
-};
+use crate::spec::{AccuracyTest, Criterion, Design, Experiment, Quantity, SearchAxis, SweepAxis};
 use crate::stats::StatsError;
 
 /// Findings of a phase diagram.
@@ -250,7 +248,10 @@ impl Plane {
                     && before != name
                 {
                     let point = (x, (below * y).sqrt());
-                    match hand_over.iter_mut().find(|(pair, _)| *pair == (before, name)) {
+                    match hand_over
+                        .iter_mut()
+                        .find(|(pair, _)| *pair == (before, name))
+                    {
                         Some((_, points)) => points.push(point),
                         None => hand_over.push(((before, name), vec![point])),
                     }

@@ -1,8 +1,7 @@
 //! Predictions at the points of a design.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::thread::LocalKey;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use recall_theory::{Model, Samples, Setting, accuracy, attention, one_step, recall, thresholds};
 
@@ -12,21 +11,20 @@ use crate::job::Record;
 use crate::spec::{Criterion, Quantity, Score, SearchAxis};
 
 /// Predictions already made, by what was asked.
-type Known<T> = LocalKey<RefCell<HashMap<String, T>>>;
+type Known<T> = LazyLock<Mutex<HashMap<String, T>>>;
 
-thread_local! {
-    static ACCURACIES: RefCell<HashMap<String, f64>> = RefCell::default();
-    static CRITICAL: RefCell<HashMap<String, Option<f64>>> = RefCell::default();
-}
+static ACCURACIES: Known<f64> = LazyLock::new(Mutex::default);
+static CRITICAL: Known<Option<f64>> = LazyLock::new(Mutex::default);
 
-/// A prediction, computed once per thread: searches ask for the same value in every round, and
-/// experiments share cells.
-fn remembered<T: Copy>(known: &'static Known<T>, key: String, compute: impl FnOnce() -> T) -> T {
-    if let Some(value) = known.with_borrow(|k| k.get(&key).copied()) {
+/// A prediction, computed once: searches ask for the same value in every round, and experiments
+/// share cells. Two threads that ask at the same time compute the same value twice.
+fn remembered<T: Copy>(known: &Known<T>, key: String, compute: impl FnOnce() -> T) -> T {
+    let table = || known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(value) = table().get(&key).copied() {
         return value;
     }
     let value = compute();
-    known.with_borrow_mut(|k| k.insert(key, value));
+    table().insert(key, value);
     value
 }
 

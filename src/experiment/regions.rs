@@ -1,17 +1,19 @@
 //! Which law binds where: the points of a threshold experiment sorted by the law that the theory
 //! says binds there, with a map over `(L, d)` and the exponents region by region.
 
-use recall_theory::registry;
-use recall_theory::thresholds::{self, Regime};
 use recall_theory::Setting;
+use recall_theory::thresholds::{self, Regime, Variable};
 
 use super::cells::samples_text;
 use super::findings::{Findings, NamedFigure, Table};
 use super::law::{Factors, LawPoint, LawWords, dim, fitted};
 use super::predicted::at;
-use crate::figure::{Axis, CellMarks, Fill, HeatMap, Marker};
+use crate::figure::{
+    Axis, CellMarks, Dash, Fill, HeatMap, Line, Marker, PanelGrid, Point, Points, Style, XyFigure,
+};
 use crate::spec::{Criterion, Experiment, Quantity, Search, SearchAxis};
 use crate::stats::StatsError;
+use crate::stats::interval::Estimate;
 use crate::stats::regression::{RegressionOptions, fit_loglog, project_prediction};
 
 /// Name of a law in tables and legends.
@@ -74,7 +76,7 @@ pub(super) fn add(
         .filter(|r| laws.contains(r))
         .collect();
     findings.looks += present.len();
-    let mut rows = Vec::new();
+    let mut regions = Vec::new();
     for &regime in &present {
         let here: Vec<LawPoint> = points
             .iter()
@@ -82,7 +84,7 @@ pub(super) fn add(
             .filter(|(_, law)| **law == regime)
             .map(|(p, _)| p.clone())
             .collect();
-        rows.push(region_row(search, regime, &here)?);
+        regions.push(region(search, regime, &here)?);
     }
     findings.tables.push(Table {
         caption: format!(
@@ -92,75 +94,213 @@ pub(super) fn add(
         header: ["law that binds", "points", "exponents measured (formula)", "the law's own", "capacity law implied"]
             .map(String::from)
             .to_vec(),
-        rows,
+        rows: regions.iter().map(|r| r.row(search.axis)).collect(),
     });
+    findings
+        .figures
+        .extend(exponents_figure(experiment, &regions, words));
     findings
         .figures
         .extend(maps(experiment, search, points, &laws, words));
     Ok(())
 }
 
-/// One region's row.
-fn region_row(
+/// The exponents of the law itself in the factors of the region: mean over its points of the
+/// local slopes of the samples that the law asks for, solved for `V` where that is searched.
+fn own_exponents(
     search: &Search,
     regime: Regime,
+    factors: &Factors,
     points: &[LawPoint],
-) -> Result<Vec<String>, StatsError> {
+) -> Option<Vec<f64>> {
+    const STEP: u64 = 2;
+    let mut sums = [0.0; 3];
+    let sizes = [Variable::Vocab, Variable::Dim, Variable::Len];
+    let mut count = 0.0;
+    for p in points {
+        let log = p.predicted?;
+        let s = at(&p.setting, search.axis, log.exp().round() as u64);
+        let mut local = [0.0; 3];
+        for (slope, variable) in local.iter_mut().zip(sizes) {
+            let x = match variable {
+                Variable::Vocab => s.vocab,
+                Variable::Len => s.len,
+                _ => s.dim_in,
+            } as u64;
+            let need = |x| thresholds::required_samples(&variable.set(&s, x), regime, 0.5);
+            let (lo, hi) = ((x / STEP).max(2), x * STEP);
+            *slope = (need(hi)? / need(lo)?).ln() / (hi as f64 / lo as f64).ln();
+        }
+        sums.iter_mut().zip(local).for_each(|(s, x)| *s += x);
+        count += 1.0;
+    }
+    let [v, d, len] = sums.map(|x| x / count);
+    if search.axis == SearchAxis::Vocab && v.abs() < 0.05 {
+        return None;
+    }
+    let of = |name: &str| match (search.axis, name) {
+        (SearchAxis::Samples, "V") => Some(v),
+        (SearchAxis::Samples, "d") => Some(d),
+        (SearchAxis::Samples, "L") => Some(len),
+        // N = V^v d^d L^len, solved for V.
+        (SearchAxis::Vocab, "N") => Some(1.0 / v),
+        (SearchAxis::Vocab, "d") => Some(-d / v),
+        (SearchAxis::Vocab, "L") => Some(-len / v),
+        _ => None,
+    };
+    factors.names.iter().map(|name| of(name)).collect()
+}
+
+/// Exponents of one region.
+struct Region {
+    law: Regime,
+    points: usize,
+    names: Vec<&'static str>,
+    /// Measured exponents and the formula's slopes, where they could be fitted.
+    fit: Option<(Vec<Estimate>, Vec<f64>)>,
+    /// The law's own exponents.
+    own: Option<Vec<f64>>,
+}
+
+/// Fits one region.
+fn region(search: &Search, law: Regime, points: &[LawPoint]) -> Result<Region, StatsError> {
     let settings: Vec<Setting> = points.iter().map(|p| p.setting).collect();
     let factors = Factors::of(&settings, Some(search.axis));
-    let (observations, predicted): (Vec<_>, Vec<_>) =
-        fitted(&factors, points).into_iter().unzip();
-    let mut measured = "too few points".to_owned();
-    let mut implied = "—".to_owned();
-    if !factors.names.is_empty() && observations.len() > factors.names.len() + 2 {
+    let (observations, predicted): (Vec<_>, Vec<_>) = fitted(&factors, points).into_iter().unzip();
+    let enough = !factors.names.is_empty() && observations.len() > factors.names.len() + 2;
+    let fit = if enough {
         match fit_loglog(&factors.names, &observations, &RegressionOptions::default()) {
             Ok(fit) => {
                 let slopes = project_prediction(&factors.names, &observations, &predicted, &fit)?;
-                let text = |i: usize| {
-                    let e = &fit.coefficients[i + 1].estimate;
-                    format!(
-                        "{} {:+.2} ± {:.2} ({:+.2})",
-                        factors.names[i],
-                        e.value,
-                        e.standard_error,
-                        slopes[i + 1]
-                    )
-                };
-                measured = (0..factors.names.len())
-                    .map(text)
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                implied = capacity(search.axis, &factors.names, &|i| {
-                    fit.coefficients[i + 1].estimate.value
-                });
+                let measured = fit.coefficients[1..]
+                    .iter()
+                    .map(|c| c.estimate.clone())
+                    .collect();
+                Some((measured, slopes[1..].to_vec()))
             }
-            Err(StatsError::RankDeficient { .. } | StatsError::TooFewObservations { .. }) => {
-                measured = "sizes do not vary independently here".to_owned();
-            }
+            // Sizes that do not vary independently inside the region.
+            Err(StatsError::RankDeficient { .. } | StatsError::TooFewObservations { .. }) => None,
             Err(other) => return Err(other),
         }
-    }
-    let own = registry::formula(regime.formula())
-        .and_then(|f| f.exponents)
-        .map_or_else(
-            || "no power law".to_owned(),
-            |e| match search.axis {
-                SearchAxis::Samples => {
-                    format!("V {:+.1}, d {:+.1}, L {:+.1}", e.vocab, e.dim, e.len)
-                }
-                _ => format!(
-                    "N* law: V {:+.1}, d {:+.1}, L {:+.1}",
-                    e.vocab, e.dim, e.len
-                ),
+    } else {
+        None
+    };
+    Ok(Region {
+        law,
+        points: points.len(),
+        own: own_exponents(search, law, &factors, points),
+        names: factors.names,
+        fit,
+    })
+}
+
+impl Region {
+    fn row(&self, searched: SearchAxis) -> Vec<String> {
+        let list = |text: &dyn Fn(usize) -> String| {
+            (0..self.names.len())
+                .map(|i| format!("{} {}", self.names[i], text(i)))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let (measured, implied) = self.fit.as_ref().map_or_else(
+            || ("too few points".to_owned(), "—".to_owned()),
+            |(e, slopes)| {
+                (
+                    list(&|i| {
+                        format!(
+                            "{:+.2} ± {:.2} ({:+.2})",
+                            e[i].value, e[i].standard_error, slopes[i]
+                        )
+                    }),
+                    capacity(searched, &self.names, &|i| e[i].value),
+                )
             },
         );
-    Ok(vec![
-        law_name(regime).to_owned(),
-        points.len().to_string(),
-        measured,
-        own,
-        implied,
-    ])
+        let own = self.own.as_ref().map_or_else(
+            || "no power law".to_owned(),
+            |own| list(&|i| format!("{:+.2}", own[i])),
+        );
+        vec![
+            law_name(self.law).to_owned(),
+            self.points.to_string(),
+            measured,
+            own,
+            implied,
+        ]
+    }
+}
+
+/// Measured exponents against the law's own, one panel for each size, one point for each region.
+fn exponents_figure(
+    experiment: &Experiment,
+    regions: &[Region],
+    words: &LawWords,
+) -> Option<NamedFigure> {
+    let mut names: Vec<&'static str> = Vec::new();
+    for r in regions {
+        for name in &r.names {
+            if !names.contains(name) {
+                names.push(name);
+            }
+        }
+    }
+    let mut panels = Vec::new();
+    for name in names {
+        let mut panel = XyFigure::new(
+            format!("exponent of {name}"),
+            Axis::linear("exponent of the law that binds"),
+            Axis::linear("measured exponent"),
+        );
+        let mut span = (f64::INFINITY, f64::NEG_INFINITY);
+        for (k, r) in regions.iter().enumerate() {
+            let Some(i) = r.names.iter().position(|n| *n == name) else {
+                continue;
+            };
+            let (Some((e, slopes)), Some(own)) = (&r.fit, &r.own) else {
+                continue;
+            };
+            for x in [own[i], e[i].lower, e[i].upper] {
+                span = (span.0.min(x), span.1.max(x));
+            }
+            panel = panel
+                .with(Points::new(
+                    format!("{} binds, measured (95 % interval)", law_name(r.law)),
+                    Style::slot(k),
+                    vec![Point::new(own[i], e[i].value).y_interval(e[i].lower, e[i].upper)],
+                ))
+                .with(Points::new(
+                    "finite-size formula, same points",
+                    Style::neutral().open(),
+                    vec![Point::new(own[i], slopes[i])],
+                ));
+        }
+        if span.0 > span.1 {
+            continue;
+        }
+        let pad = 0.1 * (span.1 - span.0).max(0.5);
+        panels.push(panel.with(Line::new(
+            "measured = law",
+            Style::neutral().dash(Dash::Dashed),
+            vec![(span.0 - pad, span.0 - pad), (span.1 + pad, span.1 + pad)],
+        )));
+    }
+    if panels.is_empty() {
+        return None;
+    }
+    let columns = panels.len().min(3);
+    Some(NamedFigure {
+        stem: format!("{}-exponents", experiment.id),
+        caption: format!(
+            "Exponents of {} region by region against those of the law that binds there by the theory. On the dashed line a region is the monomial of its law; open symbols are what the finite-size formula gives on the same points.",
+            words.symbol
+        ),
+        figure: PanelGrid::new(
+            format!("{}: exponents by region", experiment.title),
+            columns,
+            panels,
+        )
+        .into(),
+    })
 }
 
 /// `V*` as a monomial, from the exponents of what was searched.

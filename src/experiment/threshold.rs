@@ -18,8 +18,17 @@ use crate::stats::probit::{ProbitOptions, Trial, probit_threshold};
 use crate::stats::threshold::{CensorSide, Censored, SeedDesign, Threshold};
 use crate::stats::verdict::PointCount;
 
-/// Points of the design, in the order of its blocks.
+/// Points of the design that lie in its window, in the order of its blocks.
 fn points(design: &Design, search: &Search) -> Vec<SearchPoint> {
+    all_points(design, search)
+        .filter(|p| {
+            search.predicted_between.is_none()
+                || search.admits(critical(&p.setting, p.axis, p.criterion))
+        })
+        .collect()
+}
+
+fn all_points(design: &Design, search: &Search) -> impl Iterator<Item = SearchPoint> {
     design
         .blocks
         .iter()
@@ -29,7 +38,6 @@ fn points(design: &Design, search: &Search) -> Vec<SearchPoint> {
             axis: search.axis,
             criterion: search.criterion,
         })
-        .collect()
 }
 
 /// Jobs that the searches need next.
@@ -249,6 +257,14 @@ pub(super) fn analyse(
         looks: 1,
         ..Findings::default()
     };
+    if let Some([lo, hi]) = search.predicted_between {
+        findings.notes.push(format!(
+            "{} of {} points of the design were not searched: by the formula their {} lies outside [{lo}, {hi}], the window fixed beforehand, or does not exist.",
+            all_points(design, search).count() - measured.len(),
+            all_points(design, search).count(),
+            words.symbol,
+        ));
+    }
     note_misfits(
         &mut findings,
         &measured,

@@ -169,7 +169,11 @@ fn exponents(out: &mut String, judged: &Judged) {
             }),
             list(&|x| Some(format!("{:+.3}", x.formula))),
             list(&|x| x.asymptotic.map(|a| format!("{a:+.2}"))),
-            format!("{:.3} ± {:.3}", row.ratio.value.exp(), row.ratio.value.exp() * row.ratio.standard_error),
+            format!(
+                "{:.3} ± {:.3}",
+                row.ratio.value.exp(),
+                row.ratio.value.exp() * row.ratio.standard_error
+            ),
             row.points.to_string(),
             format!("[{}](#{})", e.id, anchor(&e.title)),
         ]
@@ -204,12 +208,7 @@ fn exponents(out: &mut String, judged: &Judged) {
             "variant",
             rows(true),
         ),
-        (
-            "Exponents",
-            "The other fitted laws.",
-            "law",
-            rows(false),
-        ),
+        ("Exponents", "The other fitted laws.", "law", rows(false)),
     ] {
         if rows.is_empty() {
             continue;

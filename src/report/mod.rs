@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use text::{describe_verdict, verdict_rows};
 
-use crate::experiment::{AnalysisError, Findings, Records, analyse, jobs};
+use crate::experiment::{AnalysisError, Findings, Records, analyse, for_each, jobs};
 use crate::figure::{FigureError, write_figure};
 use crate::job::Job;
 use crate::spec::{Experiment, Profile};
@@ -111,14 +111,16 @@ pub fn judge(
     experiments: &[Experiment],
     records: &dyn Records,
 ) -> Result<Judged, ReportError> {
+    let designs: Vec<_> = experiments
+        .iter()
+        .filter_map(|e| Some((e, e.design(profile)?)))
+        .collect();
+    let results = for_each(&designs, |(e, design)| analyse(e, design, records));
     let mut analysed = Vec::new();
     let mut claims = Vec::new();
     let mut keys = std::collections::HashSet::new();
-    for experiment in experiments {
-        let Some(design) = experiment.design(profile) else {
-            continue;
-        };
-        let findings = analyse(experiment, design, records)?;
+    for ((experiment, design), findings) in designs.into_iter().zip(results) {
+        let findings = findings?;
         claims.extend(findings.claims.iter().cloned());
         keys.extend(jobs(experiment, design, records).iter().map(Job::key));
         analysed.push((experiment.clone(), findings));

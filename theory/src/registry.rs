@@ -629,7 +629,12 @@ pub static CLAIMS: &[Claim] = &[
     Claim {
         id: "contrast-population-dimension",
         statement: r"With the population gradient the dimension at which half of fresh sequences are answered is that of the finite-size formula: $d^2 \approx 2 V \log V$ whatever the length.",
-        formula_ids: &["recall.accuracy", "attention.accuracy", "thresholds.memory", "attention.trigger"],
+        formula_ids: &[
+            "recall.accuracy",
+            "attention.accuracy",
+            "thresholds.memory",
+            "attention.trigger",
+        ],
         assumptions: "random embeddings, infinite data, argmax attention",
         window: "V 256 to 2048, L 16 to 256",
         kind: ClaimKind::Contrast,
@@ -638,7 +643,11 @@ pub static CLAIMS: &[Claim] = &[
     Claim {
         id: "contrast-steps",
         statement: r"The samples at which the matched filter on the first gradient, the attention of two steps and the answers of three steps are right half of the time are those of their finite-size formulas, on one and the same design.",
-        formula_ids: &["one_step.accuracy", "attention.accuracy", "accuracy.end_to_end"],
+        formula_ids: &[
+            "one_step.accuracy",
+            "attention.accuracy",
+            "accuracy.end_to_end",
+        ],
         assumptions: "random embeddings, iid labels; the one-step reader is given the informative token",
         window: "V 128 to 384, d 96 to 192, L 64 to 256",
         kind: ClaimKind::Contrast,
