@@ -8,16 +8,21 @@
 use recall_theory::Setting;
 
 use super::Records;
-use super::predicted::{at, critical, log_noise_ratio, measured, search_range};
+use super::predicted::{accuracy_of, at, critical, log_noise_ratio, measured, search_range};
 use crate::job::{Job, Record};
-use crate::spec::{Criterion, Design, SearchAxis};
+use crate::spec::{Criterion, Design, Quantity, SearchAxis};
 
 /// Seeds of a pilot level.
 const PILOT_SEEDS: u64 = 2;
 /// Largest number of pilot levels: a factor 2^8 for doublings.
 const MAX_PILOTS: usize = 8;
-/// Final levels around the centre, in log units.
+/// Final levels around the centre, in log units; those of an accuracy are spread further where its
+/// curve is flat.
 const ACCURACY_LEVELS: [f64; 5] = [-0.3, -0.15, 0.0, 0.15, 0.3];
+/// Largest factor by which they are spread.
+const MAX_SPREAD: f64 = 3.0;
+/// Change of accuracy from the centre to the outermost level that is aimed at.
+const AIM: f64 = 0.2;
 const NOISE_LEVELS: [f64; 4] = [-0.45, -0.15, 0.15, 0.45];
 /// A centre that lies farther than this from the last pilot is piloted again.
 const TRUST: f64 = 0.5;
@@ -269,14 +274,26 @@ impl SearchPoint {
         }
     }
 
+    /// How far the levels of an accuracy are spread: so far that by the formula's slope at the
+    /// centre they see a change that trials can resolve.
+    fn spread(&self, quantity: Quantity, centre: f64) -> f64 {
+        let half = ACCURACY_LEVELS[ACCURACY_LEVELS.len() - 1];
+        let accuracy = |x: f64| {
+            let size = self.size(self.clamp(x));
+            accuracy_of(quantity, &at(&self.setting, self.axis, size))
+        };
+        let change = 0.5 * (accuracy(centre + half) - accuracy(centre - half));
+        (AIM / change.max(1e-3)).clamp(1.0, MAX_SPREAD)
+    }
+
     fn final_levels(&self, centre: f64) -> Vec<u64> {
-        let offsets: &[f64] = match self.criterion {
-            Criterion::Accuracy { .. } => &ACCURACY_LEVELS,
-            Criterion::NoiseRatio { .. } => &NOISE_LEVELS,
+        let (offsets, spread): (&[f64], f64) = match self.criterion {
+            Criterion::Accuracy { quantity, .. } => (&ACCURACY_LEVELS, self.spread(quantity, centre)),
+            Criterion::NoiseRatio { .. } => (&NOISE_LEVELS, 1.0),
         };
         let mut levels: Vec<u64> = offsets
             .iter()
-            .map(|o| self.size(self.clamp(centre + o)))
+            .map(|o| self.size(self.clamp(centre + o * spread)))
             .collect();
         levels.dedup();
         levels
