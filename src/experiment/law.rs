@@ -265,12 +265,12 @@ pub(super) fn analyse(
 }
 
 /// A size of a setting.
-type Size = fn(&Setting) -> f64;
+pub(super) type Size = fn(&Setting) -> f64;
 
 /// Regressors of the design: those symbols that vary, with their log values.
 pub(super) struct Factors {
     pub(super) names: Vec<&'static str>,
-    value: Vec<Size>,
+    pub(super) value: Vec<Size>,
 }
 
 /// `d` of the input side, of the output side where the input is orthonormal.

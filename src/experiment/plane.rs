@@ -97,6 +97,12 @@ pub(super) struct Plane {
     pub(super) dominant: bool,
 }
 
+/// Where one term hands over to another along the vertical axis.
+struct HandOver {
+    terms: (&'static str, &'static str),
+    points: Vec<(f64, f64)>,
+}
+
 /// Distinct values of a size over the cells, ascending.
 fn values(cells: &[&Cell], axis: SweepAxis) -> Vec<f64> {
     let mut values: Vec<f64> = cells
@@ -238,7 +244,7 @@ impl Plane {
             });
         }
         // For each pair of neighbours along y, the points where one hands over to the other.
-        let mut hand_over: Vec<((&str, &str), Vec<(f64, f64)>)> = Vec::new();
+        let mut hand_over: Vec<HandOver> = Vec::new();
         for x in between(xs[0], xs[xs.len() - 1], STEPS) {
             let column = at(first, self.x, x.round() as u64);
             let mut last: Option<(f64, &'static str)> = None;
@@ -259,7 +265,7 @@ impl Plane {
                 last = Some((y, name));
             }
         }
-        for (_, points) in hand_over {
+        for HandOver { points, .. } in hand_over {
             map.lines.push(Line::new(
                 "another term dominates",
                 Style::neutral().dash(Dash::Dotted),

@@ -105,50 +105,64 @@ pub(super) fn add(
     Ok(())
 }
 
+/// What the law alone asks for at a setting: its samples, or the vocabulary at which it asks for
+/// the samples there are.
+fn law_value(searched: SearchAxis, s: &Setting, law: Regime) -> Option<f64> {
+    let need = |s: &Setting| thresholds::required_samples(s, law, 0.5);
+    if searched != SearchAxis::Vocab {
+        return need(s);
+    }
+    let n = s.samples.as_f64();
+    let met = |v: f64| need(&at(s, SearchAxis::Vocab, v.round() as u64)).is_some_and(|x| x <= n);
+    let (mut lo, mut hi) = (4f64, 2f64.powi(24));
+    if !met(lo) || met(hi) {
+        return None;
+    }
+    while hi - lo > 1.0 && hi / lo > 1.0 + 1e-6 {
+        let mid = (lo * hi).sqrt();
+        if met(mid) {
+            lo = mid;
+        } else {
+            hi = mid;
+        }
+    }
+    Some((lo * hi).sqrt())
+}
+
 /// The exponents of the law itself in the factors of the region: mean over its points of the
-/// local slopes of the samples that the law asks for, solved for `V` where that is searched.
+/// local slopes, from half a size to twice it.
 fn own_exponents(
     search: &Search,
-    regime: Regime,
+    law: Regime,
     factors: &Factors,
     points: &[LawPoint],
 ) -> Option<Vec<f64>> {
-    const STEP: u64 = 2;
-    let mut sums = [0.0; 3];
-    let sizes = [Variable::Vocab, Variable::Dim, Variable::Len];
-    let mut count = 0.0;
-    for p in points {
-        let log = p.predicted?;
-        let s = at(&p.setting, search.axis, log.exp().round() as u64);
-        let mut local = [0.0; 3];
-        for (slope, variable) in local.iter_mut().zip(sizes) {
-            let x = match variable {
-                Variable::Vocab => s.vocab,
-                Variable::Len => s.len,
-                _ => s.dim_in,
-            } as u64;
-            let need = |x| thresholds::required_samples(&variable.set(&s, x), regime, 0.5);
-            let (lo, hi) = ((x / STEP).max(2), x * STEP);
-            *slope = (need(hi)? / need(lo)?).ln() / (hi as f64 / lo as f64).ln();
-        }
-        sums.iter_mut().zip(local).for_each(|(s, x)| *s += x);
-        count += 1.0;
-    }
-    let [v, d, len] = sums.map(|x| x / count);
-    if search.axis == SearchAxis::Vocab && v.abs() < 0.05 {
-        return None;
-    }
-    let of = |name: &str| match (search.axis, name) {
-        (SearchAxis::Samples, "V") => Some(v),
-        (SearchAxis::Samples, "d") => Some(d),
-        (SearchAxis::Samples, "L") => Some(len),
-        // N = V^v d^d L^len, solved for V.
-        (SearchAxis::Vocab, "N") => Some(1.0 / v),
-        (SearchAxis::Vocab, "d") => Some(-d / v),
-        (SearchAxis::Vocab, "L") => Some(-len / v),
+    let variable = |name: &str| match name {
+        "V" => Some(Variable::Vocab),
+        "d" => Some(Variable::Dim),
+        "L" => Some(Variable::Len),
+        "N" => Some(Variable::Samples),
         _ => None,
     };
-    factors.names.iter().map(|name| of(name)).collect()
+    let mut means = Vec::new();
+    for (name, size) in factors.names.iter().zip(&factors.value) {
+        let variable = variable(name)?;
+        let mut slopes = Vec::new();
+        for p in points {
+            let x = size(&p.setting).round() as u64;
+            let (lo, hi) = ((x / 2).max(2), 2 * x);
+            let value = |x| law_value(search.axis, &variable.set(&p.setting, x), law);
+            // A law that is out of reach at half or twice the size has no slope there.
+            if let (Some(a), Some(b)) = (value(lo), value(hi)) {
+                slopes.push((b / a).ln() / (hi as f64 / lo as f64).ln());
+            }
+        }
+        if slopes.is_empty() {
+            return None;
+        }
+        means.push(slopes.iter().sum::<f64>() / slopes.len() as f64);
+    }
+    Some(means)
 }
 
 /// Exponents of one region.

@@ -288,7 +288,9 @@ impl SearchPoint {
 
     fn final_levels(&self, centre: f64) -> Vec<u64> {
         let (offsets, spread): (&[f64], f64) = match self.criterion {
-            Criterion::Accuracy { quantity, .. } => (&ACCURACY_LEVELS, self.spread(quantity, centre)),
+            Criterion::Accuracy { quantity, .. } => {
+                (&ACCURACY_LEVELS, self.spread(quantity, centre))
+            }
             Criterion::NoiseRatio { .. } => (&NOISE_LEVELS, 1.0),
         };
         let mut levels: Vec<u64> = offsets
