@@ -137,6 +137,9 @@ pub struct Configuration {
     /// own sampling noise; the engines never see it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub oracle_noise: f64,
+    /// Whether the attention query of step 2 is also read beside the first gradient.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub read_query: bool,
 }
 
 /// Default number of fresh test sequences of a trial.
@@ -183,6 +186,7 @@ impl Configuration {
             decompose: false,
             decoders: DecoderSet::default(),
             oracle_noise: 0.0,
+            read_query: false,
         }
     }
 
@@ -255,7 +259,7 @@ impl Job {
     }
 
     /// Key of the random streams: that of the record, less what is only measured (`decompose`,
-    /// `decoders`, `oracle_noise`, `test_sequences`), less how it is computed (`engine`, `precision`: both engines see the
+    /// `decoders`, `oracle_noise`, `read_query`, `test_sequences`), less how it is computed (`engine`, `precision`: both engines see the
     /// same vectors and sequences) and less the paired axes.
     #[must_use]
     pub fn stream_key(&self) -> StreamKey {
@@ -265,6 +269,7 @@ impl Job {
                 "decompose",
                 "decoders",
                 "oracle_noise",
+                "read_query",
                 "test_sequences",
                 "engine",
                 "precision",
@@ -329,7 +334,10 @@ impl Job {
                 return Err(JobError::TooManySamples { name, found });
             }
         }
-        if !c.decoders.is_empty() {
+        if c.read_query && (c.trigger_in_values || c.input.law == Embedding::Orthonormal) {
+            return Err(JobError::QueryOfOther);
+        }
+        if !c.decoders.is_empty() || c.read_query {
             if c.vocab > decode::MAX_VOCAB {
                 return Err(JobError::VocabOfDecoders(c.vocab));
             }
@@ -428,6 +436,13 @@ impl Job {
             decompose: self.config.decompose,
         };
         let mut outcome = early::run(&trial).0;
+        if let (Some(batch), Some(trigger), true) =
+            (&batch, &embeddings.trigger, self.config.read_query)
+        {
+            let trigger: Vec<f64> = trigger.iter().map(|x| x.to_f64()).collect();
+            let gradient = FirstGradient::new(&embeddings, batch);
+            outcome.query = Some(decode::query::read(&gradient, &trigger, batch, &test));
+        }
         if let (Some(batch), false) = (&batch, self.config.decoders.is_empty()) {
             let kappa = self.config.oracle_noise;
             let gradient = if kappa > 0.0 {
@@ -554,15 +569,20 @@ pub enum JobError {
     MlpNotSimulated,
     /// The decoders' tables are dense in the vocabulary.
     #[error(
-        "vocab = {0} with decoders: they hold V x V tables and take at most {max} tokens",
+        "vocab = {0} with decoders or read_query: they hold V x V tables and take at most {max} tokens",
         max = decode::MAX_VOCAB
     )]
     VocabOfDecoders(usize),
     /// Decoders read the gradient of a batch as the early engine counts it.
     #[error(
-        "decoders: they read the first gradient of a finite batch, with the early engine; give samples a number and leave the engine at its default"
+        "decoders, read_query: they read the first gradient of a finite batch, with the early engine; give samples a number and leave the engine at its default"
     )]
     DecodersOfOther,
+    /// The channel of the query is derived for a trigger in the keys alone.
+    #[error(
+        "read_query: derived for random input embeddings with the trigger in the keys only; leave trigger_in_values out and give the input a dimension"
+    )]
+    QueryOfOther,
     /// A noise level that has no meaning.
     #[error(
         "oracle_noise = {0}: must be a finite number, not negative, and needs decoders to read the noisy gradient"
@@ -637,6 +657,7 @@ fn measure<R: Real>(
         interference_squared,
         noise: None,
         decoders: Vec::new(),
+        query: None,
     })
 }
 

@@ -9,6 +9,7 @@ mod amp;
 mod assignment;
 mod gradient;
 mod matched;
+pub mod query;
 mod whitened;
 
 pub use gradient::FirstGradient;

@@ -15,7 +15,6 @@ fn all() -> DecoderSet {
 }
 
 struct World {
-    setting: Setting,
     embeddings: Embeddings<f64>,
     permutation: Permutation,
     batch: Batch,
@@ -34,7 +33,6 @@ fn world(setting: Setting, name: &str) -> World {
     );
     World {
         embeddings: Embeddings::draw(&setting, &key),
-        setting,
         permutation,
         batch,
         key,
