@@ -4,6 +4,7 @@ pub use recall_theory::Model;
 use recall_theory::{Attention, Embedding, Labels, Samples, Setting, SettingError};
 use serde::{Deserialize, Serialize};
 
+use crate::decode::{self, DecoderSet, FirstGradient};
 use crate::descent::Rates;
 use crate::descent::early::{self, Count, Outcome, Training, Trial};
 use crate::descent::exact::{self, ExactTrial, ProblemError};
@@ -129,6 +130,16 @@ pub struct Configuration {
     /// Whether the noise terms are isolated.
     #[serde(default, skip_serializing_if = "is_default")]
     pub decompose: bool,
+    /// Decoders of the first gradient that are measured as well.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub decoders: DecoderSet,
+    /// Noise `kappa` added to the gradient before it is decoded, in units of the covariance of its
+    /// own sampling noise; the engines never see it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub oracle_noise: f64,
+    /// Whether the attention query of step 2 is also read beside the first gradient.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub read_query: bool,
 }
 
 /// Default number of fresh test sequences of a trial.
@@ -173,6 +184,9 @@ impl Configuration {
             precision: Precision::F64,
             test_sequences: TEST_SEQUENCES,
             decompose: false,
+            decoders: DecoderSet::default(),
+            oracle_noise: 0.0,
+            read_query: false,
         }
     }
 
@@ -245,13 +259,21 @@ impl Job {
     }
 
     /// Key of the random streams: that of the record, less what is only measured (`decompose`,
-    /// `test_sequences`), less how it is computed (`engine`, `precision`: both engines see the
+    /// `decoders`, `oracle_noise`, `read_query`, `test_sequences`), less how it is computed (`engine`, `precision`: both engines see the
     /// same vectors and sequences) and less the paired axes.
     #[must_use]
     pub fn stream_key(&self) -> StreamKey {
         let mut value = self.canonical_value();
         if let Some(config) = value["config"].as_object_mut() {
-            for name in ["decompose", "test_sequences", "engine", "precision"] {
+            for name in [
+                "decompose",
+                "decoders",
+                "oracle_noise",
+                "read_query",
+                "test_sequences",
+                "engine",
+                "precision",
+            ] {
                 config.remove(name);
             }
             for axis in &self.paired {
@@ -311,6 +333,21 @@ impl Job {
             if found > MAX_SAMPLES {
                 return Err(JobError::TooManySamples { name, found });
             }
+        }
+        if c.read_query && (c.trigger_in_values || c.input.law == Embedding::Orthonormal) {
+            return Err(JobError::QueryOfOther);
+        }
+        if !c.decoders.is_empty() || c.read_query {
+            if c.vocab > decode::MAX_VOCAB {
+                return Err(JobError::VocabOfDecoders(c.vocab));
+            }
+            if c.samples == Samples::Infinite || c.engine != Engine::Early {
+                return Err(JobError::DecodersOfOther);
+            }
+        }
+        let kappa = c.oracle_noise;
+        if !(kappa.is_finite() && kappa >= 0.0) || (kappa > 0.0 && c.decoders.is_empty()) {
+            return Err(JobError::OracleNoise(kappa));
         }
         let Some(rates) = c.engine.rates() else {
             return Ok(());
@@ -398,7 +435,25 @@ impl Job {
             test: &test,
             decompose: self.config.decompose,
         };
-        Ok(early::run(&trial).0)
+        let mut outcome = early::run(&trial).0;
+        if let (Some(batch), Some(trigger), true) =
+            (&batch, &embeddings.trigger, self.config.read_query)
+        {
+            let trigger: Vec<f64> = trigger.iter().map(|x| x.to_f64()).collect();
+            let gradient = FirstGradient::new(&embeddings, batch);
+            outcome.query = Some(decode::query::read(&gradient, &trigger, batch, &test));
+        }
+        if let (Some(batch), false) = (&batch, self.config.decoders.is_empty()) {
+            let kappa = self.config.oracle_noise;
+            let gradient = if kappa > 0.0 {
+                let mut rng = key.stream(Purpose::Oracle);
+                FirstGradient::noisy(&embeddings, batch, kappa, &mut rng)
+            } else {
+                FirstGradient::new(&embeddings, batch)
+            };
+            outcome.decoders = decode::decode(&gradient, self.config.decoders, &permutation);
+        }
+        Ok(outcome)
     }
 
     /// Rough cost of the job, for scheduling (longest first), `--dry-run` and the memory check.
@@ -512,6 +567,27 @@ pub enum JobError {
     /// No engine for the hidden layer.
     #[error("model = mlp: this version has the formulas of the attention-MLP model but no engine")]
     MlpNotSimulated,
+    /// The decoders' tables are dense in the vocabulary.
+    #[error(
+        "vocab = {0} with decoders or read_query: they hold V x V tables and take at most {max} tokens",
+        max = decode::MAX_VOCAB
+    )]
+    VocabOfDecoders(usize),
+    /// Decoders read the gradient of a batch as the early engine counts it.
+    #[error(
+        "decoders, read_query: they read the first gradient of a finite batch, with the early engine; give samples a number and leave the engine at its default"
+    )]
+    DecodersOfOther,
+    /// The channel of the query is derived for a trigger in the keys alone.
+    #[error(
+        "read_query: derived for random input embeddings with the trigger in the keys only; leave trigger_in_values out and give the input a dimension"
+    )]
+    QueryOfOther,
+    /// A noise level that has no meaning.
+    #[error(
+        "oracle_noise = {0}: must be a finite number, not negative, and needs decoders to read the noisy gradient"
+    )]
+    OracleNoise(f64),
     /// Overflow during training.
     #[error("{0} is not finite: eta, gamma_w or gamma_v is too large for this precision")]
     NotFinite(&'static str),
@@ -580,6 +656,8 @@ fn measure<R: Real>(
         spread_squared,
         interference_squared,
         noise: None,
+        decoders: Vec::new(),
+        query: None,
     })
 }
 

@@ -5,6 +5,7 @@
 //! spec -> jobs -> measurements -> thresholds -> fits -> verdicts -> report.
 
 pub mod cli;
+pub mod decode;
 pub mod descent;
 pub mod embedding;
 pub mod experiment;

@@ -29,6 +29,8 @@ pub enum Purpose {
     Train = 6,
     /// Fresh test sequences.
     Test = 7,
+    /// Noise of the noisy oracle.
+    Oracle = 8,
 }
 
 /// The 256-bit key from which all streams of a job derive.

@@ -12,6 +12,8 @@ use recall_theory::{Attention, Setting};
 use serde::{Deserialize, Serialize};
 
 use super::label_rows::{LabelRows, Sides, ValueMap};
+use crate::decode::Decoded;
+use crate::decode::query::QueryOutcome;
 use crate::embedding::Embeddings;
 use crate::linalg::Real;
 use crate::task::{Batch, Permutation};
@@ -134,6 +136,12 @@ pub struct Outcome {
     /// Isolated parts, when asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseParts>,
+    /// Tokens that decoders of the first gradient have right, when asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decoders: Vec<Decoded>,
+    /// The query of step 2 read beside the first gradient, when asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<QueryOutcome>,
 }
 
 /// The trained state behind an [`Outcome`], for comparison with other engines.
@@ -209,6 +217,8 @@ pub fn run<R: Real>(trial: &Trial<'_, R>) -> (Outcome, EarlyState<R>) {
         spread_squared: variance(&token_scores),
         interference_squared: variance(&interference) * unit * unit,
         noise,
+        decoders: Vec::new(),
+        query: None,
     };
     let value = match step_three {
         ValueMap::Stored { matrix, .. } => Some(matrix),

@@ -17,10 +17,12 @@ pub mod moments;
 pub mod one_step;
 pub mod predict;
 mod quadrature;
+pub mod query_bound;
 pub mod recall;
 pub mod registry;
 pub mod setting;
 pub mod thresholds;
+pub mod whitened;
 
 pub use activation::Activation;
 pub use setting::{

@@ -44,6 +44,42 @@ pub enum Assumption {
     DeterministicEquivalent,
 }
 
+/// How far a result is proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rigour {
+    /// A theorem about the model or about an oracle that can be built, at finite size.
+    Rigorous,
+    /// A theorem once the sampling noise is replaced by a Gaussian of the same covariance.
+    Surrogate,
+    /// Rests on steps that are not proved at finite size.
+    Heuristic,
+}
+
+impl Rigour {
+    /// The word for tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Rigour::Rigorous => "rigorous",
+            Rigour::Surrogate => "surrogate",
+            Rigour::Heuristic => "heuristic",
+        }
+    }
+}
+
+impl Assumption {
+    /// How far a result that rests on this is proved.
+    #[must_use]
+    pub fn rigour(self) -> Rigour {
+        match self {
+            Assumption::Rigorous | Assumption::NoisyOracle { .. } => Rigour::Rigorous,
+            Assumption::GaussianSurrogate => Rigour::Surrogate,
+            Assumption::DeterministicEquivalent => Rigour::Heuristic,
+        }
+    }
+}
+
 /// Which argument gives the bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -70,6 +106,9 @@ pub enum Estimators {
     RawData,
     /// Functions of the first gradient rounded to a fixed number of bits per entry.
     QuantisedGradient,
+    /// Functions of the first gradient with independent Gaussian noise, the embeddings, the
+    /// label counts and private randomness.
+    NoisyGradient,
 }
 
 /// What is asked of an estimator. Probabilities are over the uniform permutation,
@@ -121,6 +160,14 @@ pub struct Bound {
     pub assumption: Assumption,
     /// For which estimators it holds.
     pub estimators: Estimators,
+}
+
+impl Bound {
+    /// How far it is proved.
+    #[must_use]
+    pub fn rigour(&self) -> Rigour {
+        self.assumption.rigour()
+    }
 }
 
 /// Why there is no threshold.
@@ -342,6 +389,12 @@ fn excess(setting: &Setting, rank_out: usize, n: f64) -> f64 {
             f * (1.0 - f) * v / n
         }
     }
+}
+
+/// Variance of the stored facts per white mode, `lambda_bar / (V - 1)` for a mean `lambda_bar` of
+/// `B^-1 A`; equation (L6) in the coordinates of (L7), whose noise has variance `(L-1)/V`.
+pub(crate) fn centred_signal(v: f64, lambda_bar: f64) -> f64 {
+    lambda_bar / (v - 1.0)
 }
 
 fn information(rank_in: f64, rank_out: f64, snr: f64) -> f64 {
@@ -639,15 +692,55 @@ pub struct AccuracyBound {
 /// reads the batch more than once.
 #[must_use]
 pub fn accuracy_upper_bound(setting: &Setting, samples: Samples) -> AccuracyBound {
+    bounded(
+        setting,
+        samples,
+        channel(setting, samples),
+        Estimators::FirstGradient,
+    )
+}
+
+/// The largest expected accuracy of any function of the first gradient seen through the noisy
+/// oracle: (L10) inverted, or coverage where that is less. **Rigorous**, at every `kappa > 0` and
+/// finite size, for the tables of [`channel`]. `None` for infinite data or `kappa` not positive and
+/// finite.
+#[must_use]
+pub fn accuracy_upper_bound_noisy(
+    setting: &Setting,
+    samples: Samples,
+    kappa: f64,
+) -> Option<AccuracyBound> {
+    let channel = channel_noisy_oracle(setting, samples, kappa)?;
+    Some(bounded(
+        setting,
+        samples,
+        Some(channel),
+        Estimators::NoisyGradient,
+    ))
+}
+
+/// The largest expected accuracy of any function of `entries` numbers of `bits` bits each, such as
+/// a first gradient kept to finite precision; equation (L20). Rigorous, whatever `N` is.
+#[must_use]
+pub fn quantised_accuracy_upper_bound(vocab: usize, entries: f64, bits: f64) -> f64 {
+    accuracy_at_information(vocab, (entries * bits * LN_2).max(0.0))
+}
+
+fn bounded(
+    setting: &Setting,
+    samples: Samples,
+    channel: Option<Channel>,
+    estimators: Estimators,
+) -> AccuracyBound {
     let coverage = coverage_accuracy(setting.vocab, setting.labels, samples);
-    if let Some(channel) = channel(setting, samples) {
+    if let Some(channel) = channel {
         let accuracy = accuracy_at_information(setting.vocab, channel.nats);
         if accuracy < coverage {
             return AccuracyBound {
                 accuracy,
                 binding: Binding::Channel,
                 assumption: channel.assumption,
-                estimators: Estimators::FirstGradient,
+                estimators,
             };
         }
     }
@@ -660,6 +753,14 @@ pub fn accuracy_upper_bound(setting: &Setting, samples: Samples) -> AccuracyBoun
         },
         assumption: Assumption::Rigorous,
         estimators: Estimators::RawData,
+    }
+}
+
+impl AccuracyBound {
+    /// How far it is proved.
+    #[must_use]
+    pub fn rigour(&self) -> Rigour {
+        self.assumption.rigour()
     }
 }
 
@@ -684,6 +785,11 @@ fn absent(reason: Absence) -> Threshold {
 /// `N_ch` for the labels of the setting. For balanced labels the excess of counts that
 /// `V` does not divide is inverted exactly: (L12').
 fn channel_samples_for(setting: &Setting, nats: f64) -> Option<f64> {
+    channel_samples_at(setting, nats, 1.0)
+}
+
+/// The same at noise `kappa` times that of the gradient: `kappa (L-1)` takes the place of `L-1`.
+fn channel_samples_at(setting: &Setting, nats: f64, kappa: f64) -> Option<f64> {
     let rank_in = centred_rank(setting.input, setting.dim_in, setting.vocab);
     let rank_out = centred_rank(setting.output, setting.dim_out, setting.vocab);
     let full = rank_out + 1 >= setting.vocab;
@@ -691,7 +797,9 @@ fn channel_samples_for(setting: &Setting, nats: f64) -> Option<f64> {
         Labels::Iid if !full => 1.0,
         _ => 0.0,
     };
-    let n = channel_samples(setting.vocab, setting.len, rank_in, rank_out, t, nats)?;
+    let offset = t * (setting.vocab as f64 - 1.0);
+    let n = channel_samples(setting.vocab, setting.len, rank_in, rank_out, 0.0, nats)?;
+    let n = kappa * n - offset;
     if full || setting.labels == Labels::Iid {
         return Some(n);
     }
@@ -722,6 +830,33 @@ pub fn samples_lower_bound(setting: &Setting, target: Target) -> Threshold {
         absent(Absence::SamplesBeyondRange)
     } else {
         at(coverage, Binding::Coverage)
+    }
+}
+
+/// Samples that any estimator needs that sees the first gradient through the noisy oracle:
+/// (L12) with `kappa (L-1)` in the place of `L-1`, or coverage. **Rigorous**. A smaller `kappa`
+/// asks for less, down to coverage alone; `kappa = 1` asks for what the surrogate asks of the
+/// gradient itself. [`Absence::BadTarget`] also for `kappa` not positive and finite.
+#[must_use]
+pub fn samples_lower_bound_noisy(setting: &Setting, kappa: f64, target: Target) -> Threshold {
+    let (Some(nats), Some(coverage), true) = (
+        entropy_need(setting.vocab, target),
+        coverage_samples_for(setting.vocab, setting.labels, target),
+        kappa > 0.0 && kappa.is_finite(),
+    ) else {
+        return absent(Absence::BadTarget);
+    };
+    match channel_samples_at(setting, nats, kappa) {
+        None => absent(Absence::SamplesBeyondRange),
+        Some(n) if n > MAX_SAMPLES || coverage > MAX_SAMPLES => absent(Absence::SamplesBeyondRange),
+        Some(n) if n <= 0.0 && coverage <= 0.0 => Threshold::Trivial,
+        Some(n) if n > coverage => Threshold::At(Bound {
+            value: n,
+            binding: Binding::Channel,
+            assumption: Assumption::NoisyOracle { kappa },
+            estimators: Estimators::NoisyGradient,
+        }),
+        Some(_) => at(coverage, Binding::Coverage),
     }
 }
 
@@ -879,11 +1014,24 @@ impl MultiplicativeWindow {
         self.lower < dim && dim < self.upper
     }
 
+    /// How far the window is proved: it compares two bounds, one of them under the surrogate.
+    #[must_use]
+    pub fn rigour(&self) -> Rigour {
+        Assumption::GaussianSurrogate.rigour()
+    }
+
     /// Whether no dimension qualifies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lower >= self.upper
     }
+}
+
+/// Leading dimension below which samples, dimension and length trade off as a product for exact
+/// recovery, `sqrt(2 L V)`; above it coverage binds and the dimension is irrelevant; (L23).
+#[must_use]
+pub fn multiplicative_dimension(vocab: usize, len: usize) -> f64 {
+    (2.0 * len as f64 * vocab as f64).sqrt()
 }
 
 /// Where the sample bound has the multiplicative form `N d^2 ~ 2 L V R`; equation (L23).

@@ -78,13 +78,13 @@ impl OneStepThreshold {
 }
 
 /// Largest sample size considered, `2^40`.
-const MAX_SAMPLES: f64 = 1_099_511_627_776.0;
+pub(crate) const MAX_SAMPLES: f64 = 1_099_511_627_776.0;
 /// Mixture components lighter than this are dropped.
 const DUST: f64 = 1e-9;
 
 /// Equally spaced nodes with normalised Gaussian weights: the trapezoid rule,
 /// whose error at step `h` is of order `exp(-2 pi^2 / h^2)` for smooth integrands.
-fn normal_nodes(step: f64, half: i32) -> Vec<(f64, f64)> {
+pub(crate) fn normal_nodes(step: f64, half: i32) -> Vec<(f64, f64)> {
     let mut nodes: Vec<(f64, f64)> = (-half..=half)
         .map(|i| (f64::from(i) * step, gauss::pdf(f64::from(i) * step)))
         .collect();
@@ -97,7 +97,7 @@ fn normal_nodes(step: f64, half: i32) -> Vec<(f64, f64)> {
 
 /// Law of a Poisson or binomial count as `(value, weight)`: exact when the mean is
 /// at most `exact_below`, Gaussian nodes above it. `trials = inf` is Poisson.
-fn count_law(mean: f64, trials: f64, exact_below: f64) -> Vec<(f64, f64)> {
+pub(crate) fn count_law(mean: f64, trials: f64, exact_below: f64) -> Vec<(f64, f64)> {
     if mean <= 0.0 {
         return vec![(0.0, 1.0)];
     }
