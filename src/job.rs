@@ -11,7 +11,7 @@ use crate::descent::exact::{self, ExactTrial, ProblemError};
 use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real, View, argmax, gemm, kernel_name};
 use crate::rng::{Purpose, RNG_SCHEME, StreamKey, sha256_hex};
-use crate::task::{Batch, Permutation};
+use crate::task::{Batch, Permutation, Stream};
 
 /// Version of the record layout.
 pub const SCHEMA: u32 = 1;
@@ -142,6 +142,10 @@ pub struct Configuration {
     pub read_query: bool,
 }
 
+/// Largest training batch that the early engine keeps in memory, in bytes. Beyond it, drawing a
+/// sequence again costs less than the cache misses of a stored one, and memory stays bounded.
+pub const STORED_BYTES: f64 = 32.0 * 1024.0 * 1024.0;
+
 /// Default number of fresh test sequences of a trial.
 pub const TEST_SEQUENCES: usize = 2048;
 
@@ -188,6 +192,17 @@ impl Configuration {
             oracle_noise: 0.0,
             read_query: false,
         }
+    }
+
+    /// Whether the training sequences are drawn again at each pass instead of stored: the early
+    /// engine, where storing them takes more than [`STORED_BYTES`].
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        let Samples::Finite(n) = self.samples else {
+            return false;
+        };
+        let bytes = 4.0 * n as f64 * (self.len as f64 + 2.0);
+        self.engine == Engine::Early && bytes > STORED_BYTES
     }
 
     /// What the theory sees of it.
@@ -409,9 +424,21 @@ impl Job {
             )
         };
         let test = draw(Purpose::Test, self.config.test_sequences, Labels::Iid);
+        let stream = match setting.samples {
+            Samples::Finite(n) if self.config.streams() => Some(Stream::new(
+                key.stream(Purpose::Train),
+                &permutation,
+                setting.len,
+                n as usize,
+                setting.labels,
+            )),
+            _ => None,
+        };
         let batch = match setting.samples {
-            Samples::Infinite => None,
-            Samples::Finite(n) => Some(draw(Purpose::Train, n as usize, setting.labels)),
+            Samples::Finite(n) if stream.is_none() => {
+                Some(draw(Purpose::Train, n as usize, setting.labels))
+            }
+            _ => None,
         };
         if let Some(rates) = self.config.engine.rates() {
             let train = batch.as_ref().ok_or(JobError::PopulationOfExact)?;
@@ -431,7 +458,11 @@ impl Job {
             setting,
             embeddings: &embeddings,
             permutation: &permutation,
-            training: batch.as_ref().map_or(Training::Population, Training::Batch),
+            training: match (&batch, &stream) {
+                (Some(batch), _) => Training::Batch(batch),
+                (None, Some(stream)) => Training::Stream(stream),
+                (None, None) => Training::Population,
+            },
             test: &test,
             decompose: self.config.decompose,
         };

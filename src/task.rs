@@ -78,6 +78,135 @@ impl Permutation {
     }
 }
 
+/// Turns the `L + 1` words of sample `n` into its tokens, in place of the first `L`, and returns
+/// its informative position and label.
+fn decode(
+    n: usize,
+    words: &mut [u32],
+    permutation: &Permutation,
+    labels: Labels,
+) -> (u32, u32) {
+    let vocab = permutation.vocab();
+    let (last, tokens) = match words.split_last_mut() {
+        Some(split) => split,
+        None => return (0, 0),
+    };
+    let position = word_to_index(*last, tokens.len());
+    for word in tokens.iter_mut() {
+        *word = word_to_index(*word, vocab);
+    }
+    let informative = &mut tokens[position as usize];
+    let label = match labels {
+        Labels::Iid => permutation.label(*informative),
+        Labels::Balanced => {
+            let label = (n % vocab) as u32;
+            *informative = permutation.token(label);
+            label
+        }
+    };
+    (position, label)
+}
+
+/// Fills `words` with the next words of a stream, by way of `bytes` (four times as long).
+fn next_words(rng: &mut ChaCha8Rng, bytes: &mut [u8], words: &mut [u32]) {
+    rng.fill_bytes(bytes);
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+        *word = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
+    }
+}
+
+/// Samples that are not stored: any of them is drawn again when it is read.
+///
+/// The sequences are those of [`Batch::draw`] from the same stream, so memory does not grow with
+/// `N L`.
+#[derive(Debug, Clone)]
+pub struct Stream<'a> {
+    rng: ChaCha8Rng,
+    permutation: &'a Permutation,
+    len: usize,
+    samples: usize,
+    labels: Labels,
+}
+
+impl<'a> Stream<'a> {
+    /// Samples `0..samples` of a stream that stands at its first word.
+    #[must_use]
+    pub fn new(
+        rng: ChaCha8Rng,
+        permutation: &'a Permutation,
+        len: usize,
+        samples: usize,
+        labels: Labels,
+    ) -> Self {
+        Stream {
+            rng,
+            permutation,
+            len,
+            samples,
+            labels,
+        }
+    }
+
+    /// Number of samples `N`.
+    #[must_use]
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// Reads samples in any order; consecutive ones without seeking.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'a> {
+        Reader {
+            rng: self.rng.clone(),
+            permutation: self.permutation,
+            labels: self.labels,
+            next: 0,
+            bytes: vec![0; 4 * (self.len + 1)],
+            words: vec![0; self.len + 1],
+        }
+    }
+}
+
+/// One sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample<'a> {
+    /// `L` tokens.
+    pub tokens: &'a [u32],
+    /// Informative position, 0-based.
+    pub position: usize,
+    /// Label.
+    pub label: u32,
+}
+
+/// Draws samples of a [`Stream`] again; allocates nothing after it is made.
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {
+    rng: ChaCha8Rng,
+    permutation: &'a Permutation,
+    labels: Labels,
+    next: usize,
+    bytes: Vec<u8>,
+    words: Vec<u32>,
+}
+
+impl Reader<'_> {
+    /// Sample `n`.
+    pub fn read(&mut self, n: usize) -> Sample<'_> {
+        if n != self.next {
+            let words = self.words.len() as u128;
+            self.rng.set_word_pos(n as u128 * words);
+        }
+        self.next = n + 1;
+        next_words(&mut self.rng, &mut self.bytes, &mut self.words);
+        let (position, label) = decode(n, &mut self.words, self.permutation, self.labels);
+        Sample {
+            tokens: &self.words[..self.words.len() - 1],
+            position: position as usize,
+            label,
+        }
+    }
+}
+
 /// `N` sequences of length `L`, sample-major.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
@@ -101,28 +230,20 @@ impl Batch {
         samples: usize,
         labels: Labels,
     ) -> Self {
-        let vocab = permutation.vocab();
         let mut batch = Batch {
             len,
-            tokens: Vec::with_capacity(samples * len),
+            tokens: Vec::with_capacity(samples * len + 1),
             position: Vec::with_capacity(samples),
             label: Vec::with_capacity(samples),
         };
+        let mut bytes = vec![0; 4 * (len + 1)];
         for n in 0..samples {
             let start = batch.tokens.len();
-            for _ in 0..len {
-                batch.tokens.push(word_to_index(rng.next_u32(), vocab));
-            }
-            let position = word_to_index(rng.next_u32(), len);
-            let informative = start + position as usize;
-            let label = match labels {
-                Labels::Iid => permutation.label(batch.tokens[informative]),
-                Labels::Balanced => {
-                    let label = (n % vocab) as u32;
-                    batch.tokens[informative] = permutation.token(label);
-                    label
-                }
-            };
+            batch.tokens.resize(start + len + 1, 0);
+            let words = &mut batch.tokens[start..];
+            next_words(rng, &mut bytes, words);
+            let (position, label) = decode(n, words, permutation, labels);
+            batch.tokens.truncate(start + len);
             batch.position.push(position);
             batch.label.push(label);
         }
@@ -145,21 +266,27 @@ impl Batch {
     /// label `j` owns `order[start[j]..start[j + 1]]`.
     #[must_use]
     pub fn by_label(&self, vocab: usize) -> (Vec<u32>, Vec<u32>) {
-        let mut start = vec![0u32; vocab + 1];
-        for &y in &self.label {
-            start[y as usize + 1] += 1;
-        }
-        for j in 0..vocab {
-            start[j + 1] += start[j];
-        }
-        let mut next = start.clone();
-        let mut order = vec![0u32; self.label.len()];
-        for (n, &y) in self.label.iter().enumerate() {
-            order[next[y as usize] as usize] = n as u32;
-            next[y as usize] += 1;
-        }
-        (order, start)
+        by_label(&self.label, vocab)
     }
+}
+
+/// [`Batch::by_label`] of a list of labels.
+#[must_use]
+pub fn by_label(labels: &[u32], vocab: usize) -> (Vec<u32>, Vec<u32>) {
+    let mut start = vec![0u32; vocab + 1];
+    for &y in labels {
+        start[y as usize + 1] += 1;
+    }
+    for j in 0..vocab {
+        start[j + 1] += start[j];
+    }
+    let mut next = start.clone();
+    let mut order = vec![0u32; labels.len()];
+    for (n, &y) in labels.iter().enumerate() {
+        order[next[y as usize] as usize] = n as u32;
+        next[y as usize] += 1;
+    }
+    (order, start)
 }
 
 #[cfg(test)]
@@ -182,6 +309,23 @@ mod tests {
         assert_eq!(one.sequence(0), whole.sequence(17));
         assert_eq!(one.position[0], whole.position[17]);
         assert_eq!(one.label[0], whole.label[17]);
+    }
+
+    #[test]
+    fn a_reader_draws_the_batch_again_in_any_order() {
+        for (labels, len) in [(Labels::Iid, 1), (Labels::Balanced, 5), (Labels::Iid, 150)] {
+            let pi = Permutation::random(37, &mut key().stream(Purpose::Permutation));
+            let rng = key().stream(Purpose::Train);
+            let whole = Batch::draw(&mut rng.clone(), &pi, len, 60, labels);
+            let stream = Stream::new(rng, &pi, len, 60, labels);
+            let mut reader = stream.reader();
+            for n in (0..60).chain([7, 8, 3, 59, 0, 0]) {
+                let sample = reader.read(n);
+                assert_eq!(sample.tokens, whole.sequence(n));
+                assert_eq!(sample.position as u32, whole.position[n]);
+                assert_eq!(sample.label, whole.label[n]);
+            }
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! Units: `V1 / eta` for the first value gradient; attention quantities in units of
 //! `S0 = eta / (L^2 V)`.
 
+use std::cell::RefCell;
+
 use recall_theory::{Attention, Setting};
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +18,16 @@ use crate::decode::Decoded;
 use crate::decode::query::QueryOutcome;
 use crate::embedding::Embeddings;
 use crate::linalg::Real;
-use crate::task::{Batch, Permutation};
+use crate::task::{Batch, Permutation, Reader, Stream, by_label};
 
 /// What the gradients are averaged over.
 #[derive(Debug, Clone, Copy)]
 pub enum Training<'a> {
     /// The empirical gradient on a batch.
     Batch(&'a Batch),
+    /// The same on samples that are drawn again whenever they are read: 8 bytes a sample, the
+    /// same outcome to the last bit.
+    Stream(&'a Stream<'a>),
     /// The population gradient (`N = inf`).
     Population,
 }
@@ -242,7 +247,7 @@ fn variance(x: &[f64]) -> f64 {
 
 /// The training data grouped by label.
 struct Groups<'a> {
-    batch: Option<(&'a Batch, Vec<u32>, Vec<u32>)>,
+    data: Option<Grouped<'a>>,
     permutation: &'a Permutation,
     /// Label frequencies `n_j / N`.
     frequency: Vec<f64>,
@@ -250,37 +255,82 @@ struct Groups<'a> {
     trigger_in_values: bool,
 }
 
+/// Training samples, and their order by label: label `j` owns `order[start[j]..start[j + 1]]`.
+struct Grouped<'a> {
+    source: Source<'a>,
+    order: Vec<u32>,
+    start: Vec<u32>,
+}
+
+enum Source<'a> {
+    Stored(&'a Batch),
+    Drawn(RefCell<Reader<'a>>),
+}
+
+impl Grouped<'_> {
+    fn samples(&self) -> f64 {
+        self.order.len() as f64
+    }
+
+    /// Places of label `j` in `order`.
+    fn places(&self, j: usize) -> std::ops::Range<usize> {
+        self.start[j] as usize..self.start[j + 1] as usize
+    }
+
+    /// Shows the samples of label `j` in order: tokens and informative position.
+    fn visit(&self, j: usize, mut see: impl FnMut(&[u32], usize)) {
+        let order = &self.order[self.places(j)];
+        match &self.source {
+            Source::Stored(batch) => {
+                for &n in order {
+                    let n = n as usize;
+                    see(batch.sequence(n), batch.position[n] as usize);
+                }
+            }
+            Source::Drawn(reader) => {
+                let mut reader = reader.borrow_mut();
+                for &n in order {
+                    let sample = reader.read(n as usize);
+                    see(sample.tokens, sample.position);
+                }
+            }
+        }
+    }
+}
+
 impl<'a> Groups<'a> {
     fn new<R>(trial: &Trial<'a, R>) -> Self {
         let vocab = trial.setting.vocab;
-        let (batch, frequency) = match trial.training {
-            Training::Population => (None, vec![1.0 / vocab as f64; vocab]),
-            Training::Batch(batch) => {
-                let (order, start) = batch.by_label(vocab);
-                let n = batch.samples() as f64;
-                let frequency = start
-                    .windows(2)
-                    .map(|w| f64::from(w[1] - w[0]) / n)
+        let data = match trial.training {
+            Training::Population => None,
+            Training::Batch(batch) => Some((Source::Stored(batch), batch.by_label(vocab))),
+            Training::Stream(stream) => {
+                let mut reader = stream.reader();
+                let labels: Vec<u32> = (0..stream.samples())
+                    .map(|n| reader.read(n).label)
                     .collect();
-                (Some((batch, order, start)), frequency)
+                let order = by_label(&labels, vocab);
+                Some((Source::Drawn(RefCell::new(reader)), order))
             }
         };
+        let data = data.map(|(source, (order, start))| Grouped {
+            source,
+            order,
+            start,
+        });
+        let frequency = match &data {
+            None => vec![1.0 / vocab as f64; vocab],
+            Some(data) => (0..vocab)
+                .map(|j| data.places(j).len() as f64 / data.samples())
+                .collect(),
+        };
         Groups {
-            batch,
+            data,
             permutation: trial.permutation,
             frequency,
             len: trial.setting.len as f64,
             trigger_in_values: trial.setting.trigger_in_values,
         }
-    }
-
-    /// Indices of the samples of label `j`.
-    fn samples(&self, j: usize) -> impl Iterator<Item = (usize, &'a Batch)> + '_ {
-        self.batch.iter().flat_map(move |(batch, order, start)| {
-            order[start[j] as usize..start[j + 1] as usize]
-                .iter()
-                .map(|&n| (n as usize, *batch))
-        })
     }
 
     fn informative(&self, j: usize) -> usize {
@@ -297,13 +347,13 @@ impl<'a> Groups<'a> {
 
     /// Row `j` of the counts `(1/(N L)) #(token v in samples of label j)`.
     fn first_row<R: Real>(&self, j: usize, row: &mut [R]) -> R {
-        if let Some((batch, ..)) = &self.batch {
-            let weight = R::from_f64(1.0 / (batch.samples() as f64 * self.len));
-            for (n, batch) in self.samples(j) {
-                for &x in batch.sequence(n) {
+        if let Some(data) = &self.data {
+            let weight = R::from_f64(1.0 / (data.samples() * self.len));
+            data.visit(j, |tokens, _| {
+                for &x in tokens {
                     row[x as usize] += weight;
                 }
-            }
+            });
         } else {
             self.signal_row(j, row, self.frequency[j]);
             self.bias_row(j, row, 1.0);
@@ -331,25 +381,50 @@ impl<'a> Groups<'a> {
 
     /// Attends over the training batch once, so that argmax positions are not searched twice.
     fn third_rows<R: Real>(&self, trial: &Trial<'a, R>, scores: &Scores<'_>) -> Third {
-        match (&self.batch, trial.setting.attention) {
-            (None, _) => Third::Population(Population::new(scores, trial.setting.len)),
-            (Some((batch, ..)), attention) => {
-                let mut attended = Vec::new();
-                let mut hits = 0;
-                for n in 0..batch.samples() {
-                    let position = batch.position[n] as usize;
-                    let i = scores.argmax(batch.sequence(n), position);
-                    hits += u64::from(i == position);
-                    attended.push(i as u32);
+        let Some(data) = &self.data else {
+            return Third::Population(Population::new(scores, trial.setting.len));
+        };
+        let keep = trial.setting.attention == Attention::Argmax;
+        let mut attended = Vec::with_capacity(if keep { data.order.len() } else { 0 });
+        let mut hits = 0;
+        for j in 0..self.frequency.len() {
+            data.visit(j, |tokens, position| {
+                let i = scores.argmax(tokens, position);
+                let hit = i == position;
+                hits += u64::from(hit);
+                if keep {
+                    attended.push(Attended::new(tokens[i], hit));
                 }
-                let total = batch.samples() as u64;
-                let train = Count { hits, total };
-                match attention {
-                    Attention::Argmax => Third::Argmax { attended, train },
-                    Attention::Strength(_) => Third::Softmax { train },
-                }
-            }
+            });
         }
+        let train = Count {
+            hits,
+            total: data.order.len() as u64,
+        };
+        match trial.setting.attention {
+            Attention::Argmax => Third::Argmax { attended, train },
+            Attention::Strength(_) => Third::Softmax { train },
+        }
+    }
+}
+
+/// The token that a sample attends to, and whether at its informative position, in 32 bits.
+#[derive(Clone, Copy)]
+struct Attended(u32);
+
+impl Attended {
+    const HIT: u32 = 1 << 31;
+
+    fn new(token: u32, hit: bool) -> Self {
+        Attended(token | if hit { Self::HIT } else { 0 })
+    }
+
+    fn token(self) -> usize {
+        (self.0 & !Self::HIT) as usize
+    }
+
+    fn hit(self) -> bool {
+        self.0 & Self::HIT != 0
     }
 }
 
@@ -381,6 +456,22 @@ impl<'a> Scores<'a> {
 
     /// Attended position, the lowest among equals.
     fn argmax(&self, sequence: &[u32], position: usize) -> usize {
+        // Where the informative position beats every token score it is the only largest one: a
+        // maximum without its place, in independent lanes, settles most samples.
+        let mut lanes = [f64::NEG_INFINITY; 4];
+        let blocks = sequence.chunks_exact(4);
+        for &x in blocks.remainder() {
+            lanes[0] = larger(lanes[0], self.token[x as usize]);
+        }
+        for block in blocks {
+            for (top, &x) in lanes.iter_mut().zip(block) {
+                *top = larger(*top, self.token[x as usize]);
+            }
+        }
+        let own = self.at(sequence, position, position);
+        if lanes.iter().all(|top| own > *top) {
+            return position;
+        }
         let mut best = 0;
         let mut top = f64::NEG_INFINITY;
         for i in 0..sequence.len() {
@@ -406,9 +497,18 @@ impl<'a> Scores<'a> {
     }
 }
 
+/// The larger number; `b` only if it compares larger.
+fn larger(a: f64, b: f64) -> f64 {
+    if b > a { b } else { a }
+}
+
 /// How the third step attends on the training data.
 enum Third {
-    Argmax { attended: Vec<u32>, train: Count },
+    /// `attended` is in the order of the labels.
+    Argmax {
+        attended: Vec<Attended>,
+        train: Count,
+    },
     Softmax { train: Count },
     Population(Population),
 }
@@ -443,23 +543,26 @@ impl Third {
             }
             Third::Argmax { attended, train } => {
                 let share = 1.0 / train.total as f64;
-                for (n, batch) in groups.samples(j) {
-                    let i = attended[n];
-                    row[batch.sequence(n)[i as usize] as usize] += R::from_f64(share);
-                    if i == batch.position[n] {
-                        trigger += share;
+                let weight = R::from_f64(share);
+                if let Some(data) = &groups.data {
+                    for a in &attended[data.places(j)] {
+                        row[a.token()] += weight;
+                        if a.hit() {
+                            trigger += share;
+                        }
                     }
                 }
             }
             Third::Softmax { train } => {
                 let share = 1.0 / train.total as f64;
-                for (n, batch) in groups.samples(j) {
-                    let position = batch.position[n] as usize;
-                    scores.softmax(batch.sequence(n), position, &mut alpha);
-                    for (a, &x) in alpha.iter().zip(batch.sequence(n)) {
-                        row[x as usize] += R::from_f64(a * share);
-                    }
-                    trigger += alpha[position] * share;
+                if let Some(data) = &groups.data {
+                    data.visit(j, |tokens, position| {
+                        scores.softmax(tokens, position, &mut alpha);
+                        for (a, &x) in alpha.iter().zip(tokens) {
+                            row[x as usize] += R::from_f64(a * share);
+                        }
+                        trigger += alpha[position] * share;
+                    });
                 }
             }
         }
@@ -576,25 +679,19 @@ fn read_out<R: Real>(
         shift_mean -= kick / (v * v);
         shift_trigger -= kick_trigger / (v * v);
         shift_count -= (frequency - 1.0 / v) * kicks / v;
-        match &groups.batch {
+        match &groups.data {
             None => flow.signal += kicks / v,
-            Some((batch, ..)) => {
-                let share = 1.0 / (batch.samples() as f64 * len);
-                for (n, batch) in groups.samples(j) {
-                    let sequence = batch.sequence(n);
-                    let position = batch.position[n] as usize;
-                    let mut sum = tau;
-                    for &x in sequence {
-                        sum += row[x as usize].to_f64();
-                    }
-                    let mean = sum / len;
+            Some(data) => {
+                let share = 1.0 / (data.samples() * len);
+                data.visit(j, |sequence, position| {
+                    let mean = (tau + gathered_sum(row, sequence)) / len;
                     for &x in sequence {
                         flow.total[x as usize] += share * (row[x as usize].to_f64() - mean);
                     }
                     let token = sequence[position] as usize;
                     flow.total[token] += share * tau;
                     flow.signal += share * (row[token].to_f64() + tau - mean);
-                }
+                });
             }
         }
     });
@@ -603,7 +700,7 @@ fn read_out<R: Real>(
         .iter_mut()
         .for_each(|x| *x += shift_trigger);
     flow.own_count.iter_mut().for_each(|x| *x += shift_count);
-    if groups.batch.is_none() {
+    if groups.data.is_none() {
         for (total, (a, b)) in flow
             .total
             .iter_mut()
@@ -613,6 +710,21 @@ fn read_out<R: Real>(
         }
     }
     flow
+}
+
+/// Sum of `row` over the tokens of a sequence, in four lanes.
+fn gathered_sum<R: Real>(row: &[R], sequence: &[u32]) -> f64 {
+    let mut lanes = [0.0; 4];
+    let blocks = sequence.chunks_exact(4);
+    for &x in blocks.remainder() {
+        lanes[0] += row[x as usize].to_f64();
+    }
+    for block in blocks {
+        for (sum, &x) in lanes.iter_mut().zip(block) {
+            *sum += row[x as usize].to_f64();
+        }
+    }
+    (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
 }
 
 /// Isolates the noise parts by reading one value map per part of `M`.
@@ -662,8 +774,8 @@ fn decompose<R: Real>(
     // A sample's own tokens raise the scores of all its positions but the informative one, so the
     // self pair takes n_j from the signal of n_j^2: what counts is n_j (n_j - 1).
     let mut pair = vec![0.0; vocab];
-    if let Some((batch, ..)) = &groups.batch {
-        let share = l / (batch.samples() as f64 * groups.len.powi(2));
+    if let Some(data) = &groups.data {
+        let share = l / (data.samples() * groups.len.powi(2));
         for j in 0..vocab {
             pair[groups.informative(j)] = -share * count(j);
         }
@@ -717,11 +829,11 @@ impl<R: Real> Best<R> {
     fn visit(&mut self, j: usize, row: &[R], tau: R) {
         let tau = if self.trigger { tau } else { R::default() };
         for ((best, label), x) in self.score.iter_mut().zip(&mut self.label).zip(row) {
+            // Both stores without a branch, so that the loop becomes vector selects.
             let x = *x + tau;
-            if x > *best {
-                *best = x;
-                *label = j as u32;
-            }
+            let more = x > *best;
+            *best = if more { x } else { *best };
+            *label = if more { j as u32 } else { *label };
         }
     }
 
