@@ -4,6 +4,7 @@
 //! Data flow in one direction:
 //! spec -> jobs -> measurements -> thresholds -> fits -> verdicts -> report.
 
+pub mod baseline;
 pub mod cli;
 pub mod descent;
 pub mod embedding;
