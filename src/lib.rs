@@ -17,6 +17,7 @@ pub mod progress;
 pub mod replay;
 pub mod report;
 pub mod reproduce;
+pub mod rerun;
 pub mod rng;
 pub mod runner;
 pub mod spec;

@@ -233,8 +233,7 @@ impl Drift {
     }
 
     fn cells(&mut self, before: &Summary, now: &Summary) {
-        let known: BTreeMap<String, &Cell> =
-            now.cells.iter().map(|c| (place(c), c)).collect();
+        let known: BTreeMap<String, &Cell> = now.cells.iter().map(|c| (place(c), c)).collect();
         let (mut missing, mut levels) = (0, 0);
         let mut blocks: BTreeMap<String, Vec<(&Cell, &Cell)>> = BTreeMap::new();
         for b in &before.cells {
@@ -331,8 +330,8 @@ impl Drift {
                 continue;
             };
             let value = if close(x, y) { 0.0 } else { y - x };
-            let parts = [(b.standard_error, b.df), (n.standard_error, n.df)]
-                .map(|(se, df)| (se * se, df));
+            let parts =
+                [(b.standard_error, b.df), (n.standard_error, n.df)].map(|(se, df)| (se * se, df));
             let d = if same {
                 Difference {
                     value,
@@ -511,4 +510,110 @@ fn difference(before: &Trials, now: &Trials) -> Option<Difference> {
         df: satterthwaite(&parts),
         basis,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trials(first_seed: u64, values: &[f64], answers: Option<u64>) -> Trials {
+        Trials {
+            seeds: (first_seed..).take(values.len()).collect(),
+            values: values.to_vec(),
+            answers,
+        }
+    }
+
+    fn near(a: f64, b: f64) {
+        assert!((a - b).abs() <= 1e-12 * b.abs().max(1.0), "{a} {b}");
+    }
+
+    #[test]
+    fn without_common_seeds_it_is_welchs_test() {
+        // Means 2 and 5; variances 1 and 4; 3 and 5 values.
+        let a = trials(0, &[1.0, 2.0, 3.0], None);
+        let b = trials(10, &[3.0, 4.0, 4.0, 6.0, 8.0], None);
+        let d = difference(&a, &b).unwrap();
+        near(d.value, 3.0);
+        near(d.standard_error.powi(2), 1.0 / 3.0 + 4.0 / 5.0);
+        let welch = (1.0f64 / 3.0 + 4.0 / 5.0).powi(2)
+            / ((1.0f64 / 3.0).powi(2) / 2.0 + (4.0f64 / 5.0).powi(2) / 4.0);
+        near(d.df.unwrap(), welch);
+        assert_eq!(d.basis, Basis::Independent);
+    }
+
+    #[test]
+    fn with_all_seeds_in_common_it_is_the_paired_test() {
+        let a = trials(0, &[1.0, 2.0, 3.0, 5.0], None);
+        let b = trials(0, &[1.5, 2.4, 3.8, 5.1], None);
+        // Differences .5, .4, .8, .1: mean .45, variance .25/3.
+        let d = difference(&a, &b).unwrap();
+        near(d.value, 0.45);
+        near(d.standard_error.powi(2), 0.25 / 3.0 / 4.0);
+        near(d.df.unwrap(), 3.0);
+        assert_eq!(d.basis, Basis::Paired);
+    }
+
+    #[test]
+    fn the_same_trials_differ_by_nothing_however_many_are_added() {
+        let a = trials(0, &[0.5, 0.25, 0.75], Some(16));
+        let d = difference(&a, &a).unwrap();
+        assert_eq!((d.value, d.p()), (0.0, 1.0));
+        // Three of six seeds in common: only half of the baseline's scatter enters.
+        let more = trials(0, &[0.5, 0.25, 0.75, 0.5, 0.25, 0.75], Some(16));
+        let d = difference(&a, &more).unwrap();
+        near(d.value, 0.0);
+        assert_eq!(d.basis, Basis::PartlyPaired);
+        let apart = trials(10, &more.values, Some(16));
+        assert!(d.standard_error < 0.8 * difference(&a, &apart).unwrap().standard_error);
+    }
+
+    #[test]
+    fn equal_counts_by_chance_are_no_proof() {
+        // 63 of 64 twice against 64 of 64 twice: no scatter seen, but coins would scatter.
+        let a = trials(0, &[63.0 / 64.0; 2], Some(64));
+        let b = trials(10, &[1.0; 2], Some(64));
+        assert!(difference(&a, &b).unwrap().p() > 0.05);
+        // On the same seeds one turned answer each is no proof either, twenty are.
+        let c = trials(0, &[1.0; 2], Some(64));
+        assert!(difference(&a, &c).unwrap().p() > 0.05);
+        let far = trials(0, &[20.0 / 64.0; 2], Some(64));
+        assert!(difference(&c, &far).unwrap().p() < 0.1);
+    }
+
+    #[test]
+    fn rounding_is_no_difference() {
+        let a = trials(0, &[0.1, 0.2, 0.3], None);
+        let b = trials(
+            0,
+            &a.values
+                .iter()
+                .map(|x| x * (1.0 + 1e-10))
+                .collect::<Vec<_>>(),
+            None,
+        );
+        assert_eq!(difference(&a, &b).unwrap().p(), 1.0);
+        assert_eq!(common(&a, &b), (3, 0));
+    }
+
+    #[test]
+    fn a_block_is_averaged_seed_by_seed() {
+        let a = trials(3, &[1.0, 2.0, 3.0], Some(10));
+        let b = trials(4, &[4.0, 6.0, 8.0], Some(20));
+        let mean = block_mean(&[&a, &b]).unwrap();
+        assert_eq!(
+            mean,
+            Trials {
+                seeds: vec![4, 5],
+                values: vec![3.0, 4.5],
+                answers: Some(30)
+            }
+        );
+    }
+
+    #[test]
+    fn one_trial_has_no_scatter_and_is_not_judged() {
+        let one = trials(0, &[0.5], Some(10));
+        assert!(difference(&one, &trials(5, &[0.1, 0.2], Some(10))).is_none());
+    }
 }

@@ -356,7 +356,7 @@ impl Baseline {
         Ok(baseline)
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the file, whole or not at all. Its bytes depend on the records and the program only.
     ///
     /// # Errors
     /// Names the file.
@@ -453,7 +453,12 @@ fn cells(experiment: &Experiment, design: &Design, records: &dyn Records) -> Vec
             .into_iter()
             .map(|job| (None, job))
             .collect(),
-        _ => design.blocks.iter().enumerate().flat_map(of_block).collect(),
+        _ => design
+            .blocks
+            .iter()
+            .enumerate()
+            .flat_map(of_block)
+            .collect(),
     };
     let mut cells: Vec<Cell> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
@@ -503,7 +508,10 @@ fn thresholds(rows: &[ThresholdRow]) -> Vec<Number> {
             } else {
                 format!(", N = {}", r.samples)
             };
-            let mut name = format!("V = {}{other}, L = {}{samples}: log {symbol}", r.vocab, r.len);
+            let mut name = format!(
+                "V = {}{other}, L = {}{samples}: log {symbol}",
+                r.vocab, r.len
+            );
             let times = seen.entry(name.clone()).or_default();
             *times += 1;
             if *times > 1 {
