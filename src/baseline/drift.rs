@@ -257,7 +257,8 @@ impl Drift {
             if let Some(d) = difference(&b.trials, &n.trials) {
                 self.push(&before.id, Subject::Cell, b.label(), means, d);
             }
-            if let Some(block) = b.block {
+            // Accuracies share a scale; sizes of scores do not, and their mean would be the largest.
+            if let (Some(block), Some(_)) = (b.block, b.trials.answers) {
                 blocks
                     .entry(format!("{block} {}", b.quantity.name()))
                     .or_default()

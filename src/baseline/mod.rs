@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::{Records, ThresholdRow, count, jobs};
+use crate::experiment::{Records, ThresholdRow, contribution, count, jobs};
 use crate::job::{Axis, Configuration, Job, Record};
 use crate::report::{Judged, ReportError, judge, write_file};
 use crate::rng::{RNG_SCHEME, sha256_hex};
-use crate::spec::{Criterion, Design, Experiment, Kind, Profile, Quantity};
+use crate::spec::{Criterion, Design, Experiment, Kind, Profile, Quantity, Score};
 use crate::stats::verdict::{Evidence, Verdict};
 use crate::store::{Store, StoreError};
 
@@ -78,7 +78,7 @@ pub struct Cell {
 }
 
 /// A measured number of a trial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measured {
     /// Attention accuracy.
@@ -91,6 +91,8 @@ pub enum Measured {
     OneStep,
     /// Query noise without trigger crosstalk over the population signal.
     NoiseRatio,
+    /// Size of attention scores: the signal, or a variance over tokens.
+    Score(Score),
 }
 
 impl From<Quantity> for Measured {
@@ -114,6 +116,7 @@ impl Measured {
             Measured::Accuracy => "end-to-end accuracy",
             Measured::OneStep => "one-step accuracy",
             Measured::NoiseRatio => "noise ratio",
+            Measured::Score(score) => score.words().1,
         }
     }
 }
@@ -218,7 +221,7 @@ impl Baseline {
                 let pairs = || judged.pairs_of(findings);
                 let exponents = pairs().flat_map(|(v, c)| {
                     let fitted = matches!(c.evidence, Evidence::Law(_))
-                        || matches!(e.kind, Kind::Threshold { .. });
+                        || matches!(e.kind, Kind::Threshold { .. } | Kind::Scores { .. });
                     let shown = v.comparisons.iter().filter(move |_| fitted);
                     shown.map(|x| Number {
                         name: match c.evidence {
@@ -424,6 +427,10 @@ fn trial(measured: Measured, record: &Record) -> Option<(f64, Option<u64>)> {
             let ratio = record.outcome.interference_squared.max(0.0).sqrt() / signal;
             return ratio.is_finite().then_some((ratio, None));
         }
+        Measured::Score(score) => {
+            let value = contribution(score, record)?;
+            return value.is_finite().then_some((value, None));
+        }
     };
     let c = count(quantity, record)?;
     (c.total > 0).then(|| (c.rate(), Some(c.total)))
@@ -435,6 +442,7 @@ fn quantities(kind: &Kind) -> Vec<Measured> {
             Criterion::NoiseRatio { .. } => Measured::NoiseRatio,
             Criterion::Accuracy { quantity, .. } => quantity.into(),
         }],
+        Kind::Scores { quantities, .. } => quantities.iter().copied().map(Measured::Score).collect(),
         Kind::Curves { quantities, .. } => quantities.iter().map(|&q| q.into()).collect(),
         Kind::Phase { quantity, .. } => vec![(*quantity).into()],
         Kind::Bound { .. } => vec![Measured::OneStep, Measured::Accuracy],

@@ -24,6 +24,7 @@ pub use findings::{
 };
 use plane::Plane;
 pub(crate) use predicted::count;
+pub(crate) use scores::contribution;
 pub use search::{Progress, SearchPlan, SearchPoint};
 
 use crate::job::{Job, Record};
