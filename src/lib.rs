@@ -4,6 +4,7 @@
 //! Data flow in one direction:
 //! spec -> jobs -> measurements -> thresholds -> fits -> verdicts -> report.
 
+pub mod baseline;
 pub mod cli;
 pub mod decode;
 pub mod descent;
@@ -17,6 +18,7 @@ pub mod progress;
 pub mod replay;
 pub mod report;
 pub mod reproduce;
+pub mod rerun;
 pub mod rng;
 pub mod runner;
 pub mod spec;

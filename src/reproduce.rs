@@ -1,6 +1,7 @@
 //! The whole pipeline: experiments to jobs, jobs to records, records to a judged report.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -8,10 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::experiment::{Records, expected_jobs, for_each, jobs, pending};
 use crate::job::{Job, Record};
 use crate::report::{self, Judged, ReportError};
-use crate::rng::RNG_SCHEME;
+use crate::rng::{RNG_SCHEME, sha256_hex};
 use crate::runner::{Observer, RunError, RunOptions, run_jobs};
 use crate::spec::{Experiment, Profile, SpecError, load_directory};
 use crate::store::{MEASUREMENTS, Store, StoreError};
+
+/// Name of the file that says who made a report.
+pub const PROVENANCE: &str = "provenance.json";
 
 impl Records for Store {
     fn get(&self, job: &Job) -> Option<&Record> {
@@ -54,6 +58,24 @@ pub enum ReproduceError {
     /// The report cannot be made.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// The records were changed after their run.
+    #[error(
+        "{}: not the file that its run wrote (its SHA-256 is not the one in {PROVENANCE} beside it): \
+         restore it, or make both anew with `recall reproduce`",
+        path.display()
+    )]
+    Checksum {
+        /// The records.
+        path: PathBuf,
+    },
+    /// A signal asked the run to end.
+    #[error(
+        "interrupted: {simulated} trials of this run are kept; the same command goes on from there"
+    )]
+    Interrupted {
+        /// Trials that this run has added.
+        simulated: usize,
+    },
     /// No experiment takes part in the profile.
     #[error("{}: none of the experiments has a [profile.{profile}] section", dir.display())]
     NothingToDo {
@@ -156,6 +178,7 @@ pub fn reproduce(
     let mut store = Store::open(places.runs.join(profile.name()))?;
     let mut warnings = store.aside().notes();
     let (mut simulated, mut busy, mut threads) = (0, 0.0, options.threads);
+    let asked_to_stop = || options.stop.is_some_and(|s| s.load(Ordering::Relaxed));
     loop {
         let jobs = missing(&experiments, profile, &store);
         if jobs.is_empty() {
@@ -169,8 +192,8 @@ pub fn reproduce(
         let summary = run_jobs(jobs, &mut store, round, observer)?;
         simulated += summary.finished;
         busy += summary.busy_seconds;
-        if summary.stopped {
-            break;
+        if asked_to_stop() {
+            return Err(ReproduceError::Interrupted { simulated });
         }
     }
     if threads == 0 {
@@ -184,6 +207,10 @@ pub fn reproduce(
         }
     }
     let judged = report::judge(profile, &experiments, &store)?;
+    // All trials are stored; what follows takes seconds, and the same command does it again.
+    if asked_to_stop() {
+        return Err(ReproduceError::Interrupted { simulated });
+    }
     let finalised = store.finalise(&order)?;
     let directory = places.report(profile);
     warnings.extend(report::write(&judged, &directory)?);
@@ -191,8 +218,8 @@ pub fn reproduce(
         &places.runs.join(profile.name()).join(MEASUREMENTS),
         &directory.join(MEASUREMENTS),
     )?;
-    let file = directory.join("provenance.json");
-    let mut invocations = earlier_invocations(&file);
+    let file = directory.join(PROVENANCE);
+    let mut invocations = provenance(&file).map_or_else(Vec::new, |p| p.invocations);
     invocations.push(Invocation {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: commit(),
@@ -212,6 +239,7 @@ pub fn reproduce(
             .iter()
             .filter_map(|e| Some((e.id.clone(), seed_range(e.design(profile)?))))
             .collect(),
+        measurements_sha256: Some(sha256_of(&directory.join(MEASUREMENTS))?),
         invocations,
     };
     let text = serde_json::to_string_pretty(&provenance).unwrap_or_default() + "\n";
@@ -225,14 +253,60 @@ pub fn reproduce(
     })
 }
 
+/// A stored report, read back.
+#[derive(Debug)]
+pub struct Stored {
+    /// Experiments of the profile, as their files say now.
+    pub experiments: Vec<Experiment>,
+    /// The records.
+    pub store: Store,
+    /// The records, judged.
+    pub judged: Judged,
+    /// What the checksum of the records says.
+    pub checksum: Checksum,
+}
+
+/// Whether the records are those that their run wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksum {
+    /// As in `provenance.json`.
+    Holds,
+    /// None is stored.
+    Unknown,
+}
+
 /// Judges a stored report's records again; simulates nothing and writes nothing.
 ///
 /// # Errors
-/// If the records cannot be read or are incomplete.
-pub fn verify(places: &Places, profile: Profile) -> Result<Judged, ReproduceError> {
+/// If the records cannot be read, are incomplete, or do not have the checksum that their run
+/// stored beside them.
+pub fn verify(places: &Places, profile: Profile) -> Result<Stored, ReproduceError> {
     let experiments = load(places, profile)?;
-    let store = Store::read_only(places.report(profile).join(MEASUREMENTS))?;
-    Ok(report::judge(profile, &experiments, &store)?)
+    let directory = places.report(profile);
+    let path = directory.join(MEASUREMENTS);
+    let store = Store::read_only(&path)?;
+    let judged = report::judge(profile, &experiments, &store)?;
+    let stated = provenance(&directory.join(PROVENANCE)).and_then(|p| p.measurements_sha256);
+    let checksum = match stated {
+        None => Checksum::Unknown,
+        Some(stated) if stated == sha256_of(&path)? => Checksum::Holds,
+        Some(_) => return Err(ReproduceError::Checksum { path }),
+    };
+    Ok(Stored {
+        experiments,
+        store,
+        judged,
+        checksum,
+    })
+}
+
+fn sha256_of(path: &Path) -> Result<String, ReproduceError> {
+    let text = std::fs::read_to_string(path).map_err(|source| StoreError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(sha256_hex(&text))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), ReportError> {
@@ -253,6 +327,9 @@ struct Provenance {
     kernels: Vec<String>,
     trials: usize,
     seeds: std::collections::BTreeMap<String, String>,
+    /// SHA-256 of `measurements.jsonl`; absent in reports of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    measurements_sha256: Option<String>,
     /// All invocations that wrote into this report, the last one last.
     invocations: Vec<Invocation>,
 }
@@ -269,12 +346,10 @@ struct Invocation {
     simulation_core_seconds: f64,
 }
 
-/// Invocations that an earlier provenance file lists; none if there is no such file.
-fn earlier_invocations(file: &Path) -> Vec<Invocation> {
-    std::fs::read_to_string(file)
-        .ok()
-        .and_then(|text| serde_json::from_str::<Provenance>(&text).ok())
-        .map_or_else(Vec::new, |p| p.invocations)
+/// What a provenance file says, if there is one.
+fn provenance(file: &Path) -> Option<Provenance> {
+    let text = std::fs::read_to_string(file).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 /// The seeds of a design, `first..end`.

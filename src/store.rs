@@ -9,13 +9,14 @@
 //! caller gives. Its bytes depend on neither threads, order of finishing nor restarts.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::files;
 use crate::job::{Job, Record, SCHEMA};
 use crate::rng::{RNG_SCHEME, sha256_hex};
 
@@ -237,11 +238,11 @@ impl Store {
     /// If the directory cannot be written, another store holds it, or its journal cannot be read.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
         let dir = dir.as_ref();
-        fs::create_dir_all(dir).map_err(io_error("make the directory", dir))?;
+        files::create_dir_all(dir).map_err(io_error("make the directory", dir))?;
         let path = dir.join(JOURNAL);
         refuse_special(&path)?;
         let is_new = !path.exists();
-        let file = OpenOptions::new()
+        let file = files::options()
             .read(true)
             .append(true)
             .create(true)
@@ -653,7 +654,12 @@ fn refuse_special(path: &Path) -> Result<(), StoreError> {
 }
 
 fn write_lines(path: &Path, records: &[&Record]) -> io::Result<()> {
-    let mut out = BufWriter::new(File::create(path)?);
+    let file = files::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)?;
+    let mut out = BufWriter::new(file);
     for record in records {
         serde_json::to_writer(&mut out, record)?;
         out.write_all(b"\n")?;

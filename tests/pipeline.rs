@@ -140,8 +140,13 @@ impl Place {
         lines_of_json(&self.read(MEASUREMENTS))
     }
 
+    /// Records as if a run had measured them: with the checksum that it would have stored.
     fn put_measurements(&self, records: &[Value]) {
         let text: String = records.iter().map(|r| format!("{r}\n")).collect();
+        let provenance = "reports/quick/provenance.json";
+        let mut stated: Value = serde_json::from_str(&self.read(provenance)).unwrap();
+        stated["measurements_sha256"] = recall_capacity::rng::sha256_hex(&text).into();
+        fs::write(self.path(provenance), stated.to_string()).unwrap();
         fs::write(self.path(MEASUREMENTS), text).unwrap();
     }
 }

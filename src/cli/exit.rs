@@ -13,3 +13,9 @@ pub const REFUTED: u8 = 10;
 pub const INCONCLUSIVE: u8 = 11;
 /// The run ended before its last job; what is finished is kept.
 pub const INCOMPLETE: u8 = 12;
+/// The run differs from the baseline by more than chance.
+pub const DRIFT: u8 = 13;
+/// Interrupted from the keyboard (SIGINT); finished jobs are kept.
+pub const INTERRUPTED: u8 = 130;
+/// Asked to end (SIGTERM); finished jobs are kept.
+pub const TERMINATED: u8 = 143;

@@ -3,7 +3,10 @@
 //! One file per sub-command. Answers go to standard output, everything else (errors, progress,
 //! comparisons) to standard error. Exit codes are in [`exit`].
 
+mod annotations;
+mod baseline;
 pub mod exit;
+mod interrupt;
 pub mod output;
 pub mod predict;
 pub mod replay;
@@ -23,7 +26,7 @@ use clap::{CommandFactory, Parser, Subcommand};
     name = "recall",
     version,
     about = "Factual recall in one-layer transformers: simulation beside theory",
-    after_help = "Exit codes: 0 done; 1 operational error; 2 wrong usage; 10 claim refuted; 11 inconclusive under --strict; 12 incomplete run."
+    after_help = "Exit codes: 0 done; 1 operational error; 2 wrong usage; 10 claim refuted; 11 inconclusive under --strict; 12 incomplete run; 13 drift from the baseline; 130 interrupted."
 )]
 pub struct Cli {
     /// What to do.

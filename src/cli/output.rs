@@ -31,14 +31,22 @@ pub fn note(text: &str) {
 /// # Errors
 /// Names the file and what the system says.
 pub fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
-    atomically(path, text).map_err(|e| Failure::Error(format!("--out {}: {e}", path.display())))
+    write("--out", path, text.as_bytes())
 }
 
-fn atomically(path: &Path, text: &str) -> io::Result<()> {
+/// The same for the file of another option.
+///
+/// # Errors
+/// Names the option, the file and what the system says.
+pub fn write(option: &str, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    atomically(path, bytes).map_err(|e| Failure::Error(format!("{option} {}: {e}", path.display())))
+}
+
+fn atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let target = match path.metadata() {
         Ok(meta) if meta.is_file() => path.canonicalize()?, // a link keeps pointing where it did
         Ok(meta) if meta.is_dir() => return Err(io::Error::other("is a directory")),
-        Ok(_) => return std::fs::write(path, text),
+        Ok(_) => return std::fs::write(path, bytes),
         Err(e) if e.kind() == ErrorKind::NotFound => path.to_path_buf(),
         Err(e) => return Err(e),
     };
@@ -50,5 +58,5 @@ fn atomically(path: &Path, text: &str) -> io::Result<()> {
         let text = format!("the directory {} does not exist", parent.display());
         return Err(io::Error::new(ErrorKind::NotFound, text));
     }
-    crate::files::write(&target, text.as_bytes())
+    crate::files::write(&target, bytes)
 }

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use super::interrupt::Interrupt;
 use super::{Answer, Failure, exit, output};
 use crate::progress;
-use crate::reproduce::{Places, dry_run, load, reproduce};
+use crate::reproduce::{Places, ReproduceError, dry_run, load, reproduce};
 use crate::runner::RunOptions;
 use crate::spec::Profile;
 
@@ -81,7 +82,7 @@ pub fn run(args: &Args) -> Answer {
         }
         None => available_memory(),
     };
-    let error = |e: crate::reproduce::ReproduceError| Failure::Error(e.to_string());
+    let error = |e: ReproduceError| Failure::Error(e.to_string());
     if args.dry_run {
         let experiments = load(&places, profile).map_err(error)?;
         let estimates = dry_run(&experiments, profile);
@@ -126,13 +127,22 @@ pub fn run(args: &Args) -> Answer {
         output::print(&text)?;
         return Ok(exit::OK);
     }
+    let interrupt = Interrupt::listen()
+        .map_err(|e| Failure::Error(format!("cannot listen to signals: {e}")))?;
     let options = RunOptions {
         threads: args.threads,
         memory_limit_bytes: limit,
-        stop: None,
+        stop: Some(interrupt.flag()),
     };
     let mut observer = progress::on_stderr();
-    let done = reproduce(&places, profile, options, observer.as_mut()).map_err(error)?;
+    let done = match reproduce(&places, profile, options, observer.as_mut()) {
+        Ok(done) => done,
+        Err(e @ ReproduceError::Interrupted { .. }) => {
+            output::note(&e.to_string());
+            return Ok(interrupt.code());
+        }
+        Err(e) => return Err(error(e)),
+    };
     for w in &done.warnings {
         output::note(&format!("note: {w}"));
     }
@@ -151,7 +161,7 @@ pub fn run(args: &Args) -> Answer {
 }
 
 /// Memory that the system can still give, where it says so.
-fn available_memory() -> Option<f64> {
+pub(super) fn available_memory() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;

@@ -89,7 +89,7 @@ pub(super) fn trials(
     records: &dyn Records,
 ) -> Vec<f64> {
     (0..design.seeds)
-        .filter_map(|seed| measured(quantity, records.get(&design.job(s, seed))?))
+        .filter_map(|seed| measured(quantity, records.measured(&design.job(s, seed))?))
         .collect()
 }
 

@@ -47,6 +47,9 @@ pub struct ThresholdRow {
     pub measured: Option<f64>,
     /// Standard error of its natural logarithm, link or model error included.
     pub log_standard_error: Option<f64>,
+    /// Degrees of freedom of that error; absent for the normal law or where censored.
+    #[serde(default)]
+    pub degrees_of_freedom: Option<f64>,
     /// Critical value of the finite-size formula, absent where there is none.
     pub predicted: Option<f64>,
     /// `estimated` or why it is censored.

@@ -24,6 +24,8 @@ pub use findings::{
     CellRow, ExponentRow, Findings, FittedExponent, NamedFigure, Table, ThresholdRow,
 };
 use plane::Plane;
+pub(crate) use predicted::count;
+pub(crate) use scores::contribution;
 pub use search::{Progress, SearchPlan, SearchPoint};
 
 use crate::job::{Job, Record};
@@ -32,8 +34,14 @@ use crate::stats::StatsError;
 
 /// Read access to finished records, from several threads.
 pub trait Records: Sync {
-    /// The record of a job, if it is finished.
+    /// The record of a job, if it is finished. Searches are placed by these.
     fn get(&self, job: &Job) -> Option<&Record>;
+
+    /// The record that estimates are made from. Another one than [`Records::get`] only in a
+    /// resampled run, whose searches must stay where the stored run has placed them.
+    fn measured(&self, job: &Job) -> Option<&Record> {
+        self.get(job)
+    }
 }
 
 /// Why records cannot be analysed.

@@ -254,12 +254,12 @@ impl Plane {
                     && before != name
                 {
                     let point = (x, (below * y).sqrt());
-                    match hand_over
-                        .iter_mut()
-                        .find(|(pair, _)| *pair == (before, name))
-                    {
-                        Some((_, points)) => points.push(point),
-                        None => hand_over.push(((before, name), vec![point])),
+                    match hand_over.iter_mut().find(|h| h.terms == (before, name)) {
+                        Some(known) => known.points.push(point),
+                        None => hand_over.push(HandOver {
+                            terms: (before, name),
+                            points: vec![point],
+                        }),
                     }
                 }
                 last = Some((y, name));

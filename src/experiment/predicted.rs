@@ -74,7 +74,7 @@ pub(super) fn dominant(quantity: Quantity, s: &Setting) -> &'static str {
 }
 
 /// Raw count behind an accuracy of one trial.
-pub(super) fn count(quantity: Quantity, record: &Record) -> Option<Count> {
+pub(crate) fn count(quantity: Quantity, record: &Record) -> Option<Count> {
     let o = &record.outcome;
     Some(match quantity {
         Quantity::Attention => o.attention,

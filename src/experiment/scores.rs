@@ -14,7 +14,7 @@ use crate::stats::interval::{Estimate, mean_of_seeds};
 use crate::stats::verdict::PointCount;
 
 /// What one trial contributes: the signal itself, or a variance over tokens.
-fn contribution(score: Score, record: &Record) -> Option<f64> {
+pub(crate) fn contribution(score: Score, record: &Record) -> Option<f64> {
     let o = &record.outcome;
     match score {
         Score::Signal => Some(o.signal),
@@ -33,7 +33,7 @@ fn measure(
     records: &dyn Records,
 ) -> Result<Option<Estimate>, StatsError> {
     let values: Vec<f64> = (0..design.seeds)
-        .filter_map(|seed| contribution(score, records.get(&design.job(s, seed))?))
+        .filter_map(|seed| contribution(score, records.measured(&design.job(s, seed))?))
         .collect();
     let mean = mean_of_seeds(&values, 0.95)?;
     if mean.value <= 0.0 {

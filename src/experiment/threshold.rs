@@ -118,7 +118,7 @@ fn measure(
         Progress::Done(plan) => {
             let rows = plan.levels.iter().flat_map(|&value| {
                 (0..design.seeds).filter_map(move |seed| {
-                    let record = records.get(&point.job(design, value, seed))?;
+                    let record = records.measured(&point.job(design, value, seed))?;
                     Some((point.coordinate((value as f64).ln()), seed, record))
                 })
             });
@@ -363,6 +363,7 @@ fn row(experiment: &Experiment, search: &Search, m: &Measured) -> ThresholdRow {
         axis: axis.into(),
         measured: estimate.map(|e| e.log_n.value.exp()),
         log_standard_error: estimate.map(|e| e.log_n.standard_error),
+        degrees_of_freedom: estimate.and_then(|e| e.log_n.df),
         predicted: m.predicted.map(f64::exp),
         status: match m.threshold.censored() {
             None => "estimated".into(),

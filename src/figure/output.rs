@@ -233,7 +233,7 @@ pub fn write_figure(dir: &Path, stem: &str, figure: &Figure) -> Result<Written, 
     let picture = rasterise(&drawing.svg, PNG_SCALE)?;
     let svg = dir.join(format!("{stem}.svg"));
     let png = dir.join(format!("{stem}.png"));
-    std::fs::create_dir_all(dir).map_err(|source| FigureError::Write {
+    crate::files::create_dir_all(dir).map_err(|source| FigureError::Write {
         path: dir.to_owned(),
         source,
     })?;

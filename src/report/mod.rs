@@ -4,6 +4,7 @@
 //! `cells.csv`, `fits.json`, `verdicts.json`, the records behind them and `provenance.json`. All
 //! but the last are the same bytes for the same records.
 
+mod junit;
 mod markdown;
 mod text;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use recall_theory::registry;
 use serde::{Deserialize, Serialize};
 
+pub use junit::junit;
 pub use text::{describe_verdict, verdict_rows};
 
 use crate::experiment::{AnalysisError, Findings, Records, analyse, for_each, jobs};
@@ -145,6 +147,8 @@ pub fn write(judged: &Judged, dir: &Path) -> Result<Vec<String>, ReportError> {
     let mut warnings = Vec::new();
     let figures = dir.join("figures");
     create_dir(&figures)?;
+    crate::files::sweep(dir);
+    crate::files::sweep(&figures);
     for (_, findings) in &judged.experiments {
         for f in &findings.figures {
             let written = write_figure(&figures, &f.stem, &f.figure)?;
@@ -226,7 +230,7 @@ fn statement(judged: &Judged, id: &str) -> String {
 }
 
 fn create_dir(dir: &Path) -> Result<(), ReportError> {
-    std::fs::create_dir_all(dir).map_err(|source| ReportError::Write {
+    crate::files::create_dir_all(dir).map_err(|source| ReportError::Write {
         path: dir.to_owned(),
         source,
     })

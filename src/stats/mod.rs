@@ -16,7 +16,7 @@
 
 pub mod crossing;
 pub mod curvature;
-mod distribution;
+pub(crate) mod distribution;
 pub mod equivalence;
 pub mod error;
 pub mod interval;
