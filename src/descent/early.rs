@@ -509,7 +509,9 @@ enum Third {
         attended: Vec<Attended>,
         train: Count,
     },
-    Softmax { train: Count },
+    Softmax {
+        train: Count,
+    },
     Population(Population),
 }
 

@@ -5,7 +5,7 @@ use crate::gauss;
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_5, HERMITE_7, factor_nodes, norm_nodes};
 use crate::recall::{class_weights, is_dense, recall_given};
-use crate::setting::{Attention, Samples, Setting};
+use crate::setting::{Attention, Model, Samples, Setting};
 
 /// One state of a trial: the score advantage of the informative position over the noise.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,6 +91,9 @@ fn hit(ratio: f64, g: f64, competitors: f64) -> f64 {
 /// Accuracy of argmax attention on fresh sequences (note, eq. 7).
 #[must_use]
 pub fn attention_accuracy(s: &Setting) -> f64 {
+    if let Model::Mlp(mlp) = &s.model {
+        return crate::mlp::accuracy::attention_accuracy(s, mlp);
+    }
     let n = effective_competitors(s);
     trial_states(s)
         .iter()
@@ -196,6 +199,9 @@ impl RecallTable {
 /// recalled from a value matrix learned with the same attention (note, eq. 9).
 #[must_use]
 pub fn end_to_end_accuracy(s: &Setting) -> f64 {
+    if let Model::Mlp(mlp) = &s.model {
+        return crate::mlp::accuracy::end_to_end_accuracy(s, mlp);
+    }
     let accuracy = match s.attention {
         Attention::Argmax => argmax_accuracy(s),
         Attention::Strength(g) => softmax_accuracy(s, g),

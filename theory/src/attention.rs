@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::labels::LabelMoments;
 use crate::moments::Moments;
-use crate::setting::{Labels, Setting};
+use crate::setting::{Labels, Model, Setting};
 
 /// Names of the noise terms, in the order used everywhere.
 pub const NOISE_NAMES: [&str; 9] = [
@@ -26,9 +26,13 @@ pub const NOISE_NAMES: [&str; 9] = [
 ///
 /// Tends to `1 - 1/L`. A sample's own tokens give it no signal, hence the share of pairs of
 /// distinct samples; with the trigger in the values, the label imbalance `delta` alone writes a
-/// copy of `z_trig` into `V1`, which adds `V |delta|^2`.
+/// copy of `z_trig` into `V1`, which adds `V |delta|^2`. With a hidden layer see
+/// [`crate::mlp::attention::nominal_signal`].
 #[must_use]
 pub fn nominal_signal(s: &Setting) -> f64 {
+    if let Model::Mlp(mlp) = &s.model {
+        return crate::mlp::attention::nominal_signal(s, mlp);
+    }
     let v = s.vocab as f64;
     let l = 1.0 - 1.0 / s.len as f64;
     let labels = LabelMoments::of(s);

@@ -15,6 +15,7 @@ pub mod labels;
 pub mod lower_bound;
 pub mod mlp;
 pub mod moments;
+pub mod noise;
 pub mod one_step;
 pub mod predict;
 mod quadrature;

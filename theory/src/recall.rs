@@ -8,7 +8,7 @@ use crate::gauss;
 use crate::labels::LabelMoments;
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_3, HERMITE_5, HERMITE_7, norm_nodes};
-use crate::setting::{Embedding, Labels, Samples, Setting};
+use crate::setting::{Embedding, Labels, Model, Samples, Setting};
 
 /// Distribution of the weight `kappa` of one class: `(value, probability)`.
 pub(crate) type Weights = Vec<(f64, f64)>;
@@ -243,6 +243,9 @@ fn expect_coarse(mut f: impl FnMut(f64) -> f64) -> f64 {
 /// (note, eq. 4). The mean over tokens and trials; chance is `1/V`.
 #[must_use]
 pub fn recall_accuracy(s: &Setting) -> f64 {
+    if let Model::Mlp(mlp) = &s.model {
+        return crate::mlp::recall::recall_accuracy(s, mlp);
+    }
     let weights = class_weights(s, 1.0);
     let load = LabelMoments::of(s).square;
     weights

@@ -5,9 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::accuracy::{attention_accuracy, end_to_end_accuracy};
-use crate::attention::{budget, nominal_signal};
 use crate::gauss;
 use crate::labels::LabelMoments;
+use crate::mlp::thresholds as mlp_thresholds;
+use crate::noise::Noise;
 use crate::quadrature::HERMITE_7;
 use crate::recall::{recall_accuracy, recall_given};
 use crate::setting::{Embedding, Labels, Model, Samples, Setting};
@@ -370,6 +371,9 @@ pub fn regime(s: &Setting) -> Regime {
 /// As [`regime`], among the constraints of one accuracy.
 #[must_use]
 pub fn regime_of(s: &Setting, quantity: Quantity) -> Regime {
+    if let Model::Mlp(mlp) = &s.model {
+        return mlp_thresholds::regime(s, mlp, quantity);
+    }
     strictest(quantity, s, Sizes::of(s), 0.5, true).0
 }
 
@@ -377,6 +381,9 @@ pub fn regime_of(s: &Setting, quantity: Quantity) -> Regime {
 /// or the law is not stated for the tables of the setting.
 #[must_use]
 pub fn required_samples(s: &Setting, regime: Regime, level: f64) -> Option<f64> {
+    if s.model.mlp().is_some() {
+        return None; // stated for the attention-only model
+    }
     let n = requirement(regime, s, Sizes::of(s), level);
     (stated(regime, s) && n.is_finite()).then_some(n)
 }
@@ -397,8 +404,14 @@ pub fn asymptotic(s: &Setting, quantity: Quantity, variable: Variable, level: f6
     if bad_level(level) {
         return Threshold::none(BAD_LEVEL);
     }
+    if let Model::Mlp(mlp) = &s.model {
+        return mlp_thresholds::law(s, mlp, quantity, variable, level);
+    }
     if s.trigger_in_values {
         return Threshold::none(NOT_STATED_TRIGGER);
+    }
+    if variable == Variable::Width {
+        return Threshold::none(NO_WIDTH);
     }
     if !constraints(quantity).all(|r| stated(r, s)) {
         return Threshold::none(NOT_STATED);
@@ -474,6 +487,9 @@ const DENSE: u64 = 2048;
 /// [`recall_accuracy`] at any sample size: where a class has thousands of samples its relative
 /// weight is one plus Gaussian noise, integrated by a few nodes.
 fn recall_at(s: &Setting) -> f64 {
+    if s.model.mlp().is_some() {
+        return recall_accuracy(s);
+    }
     let Samples::Finite(n) = s.samples else {
         return recall_accuracy(s);
     };
@@ -552,7 +568,11 @@ pub fn finite_size(s: &Setting, quantity: Quantity, variable: Variable, level: f
         return end_to_end(s, variable, level);
     }
     let (lo, hi) = variable.range();
-    let seed = invert(s, quantity, variable, level)
+    let seed = match &s.model {
+        Model::Mlp(mlp) => mlp_thresholds::law(s, mlp, quantity, variable, level),
+        Model::AttentionOnly => invert(s, quantity, variable, level),
+    };
+    let seed = seed
         .value()
         .unwrap_or(match variable {
             Variable::Samples | Variable::Dim | Variable::Width => s.vocab as f64,
@@ -591,7 +611,10 @@ fn end_to_end(s: &Setting, variable: Variable, level: f64) -> Threshold {
     if variable == Variable::Len && recall_at(s) < level {
         return Threshold::none("recall is below the level at any length");
     }
-    if variable == Variable::Samples && s.attention == crate::setting::Attention::Argmax {
+    if variable == Variable::Samples
+        && s.attention == crate::setting::Attention::Argmax
+        && s.model.mlp().is_none()
+    {
         let top = end_to_end_accuracy(&Setting {
             samples: Samples::Infinite,
             ..*s
@@ -713,17 +736,18 @@ pub enum NoiseCriterion {
 /// the same sample size. `+inf` where there is no signal.
 #[must_use]
 pub fn noise_ratio(s: &Setting) -> f64 {
-    let signal = nominal_signal(s);
-    if signal <= 0.0 {
+    let noise = Noise::of(s);
+    if noise.signal <= 0.0 {
         return f64::INFINITY;
     }
-    budget(s).interference.sqrt() / signal
+    noise.interference.sqrt() / noise.signal
 }
 
-/// The same noise over the signal of the population, `1 - 1/L`.
+/// The same noise over the signal of the population (`1 - 1/L` without a hidden layer).
 #[must_use]
 pub fn nominal_noise_ratio(s: &Setting) -> f64 {
-    budget(s).interference.sqrt() / (1.0 - 1.0 / s.len as f64)
+    let noise = Noise::of(s);
+    noise.interference.sqrt() / noise.population_signal
 }
 
 impl NoiseCriterion {

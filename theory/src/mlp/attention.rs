@@ -176,10 +176,7 @@ impl Response {
         let same = ((1.0 + (len * len - 1.0) / v) / (len * (1.0 + (len - 1.0) / v))).min(1.0);
         let scale = row_scale(mlp);
         let rms = mlp.input == MlpInput::Rms;
-        let p = Profile::of(
-            mlp.activation,
-            scale * if rms { 1.0 } else { power.sqrt() },
-        );
+        let p = Profile::of(mlp.activation, scale * if rms { 1.0 } else { power.sqrt() });
         let curvature = |rho: f64| {
             (2..=ORDER).rev().fold(0.0, |sum, k| {
                 sum * rho + (k * (k - 1)) as f64 * p.c[k] * p.c[k]
@@ -193,11 +190,22 @@ impl Response {
         // The scores of the informative position move with the overlap (note, eq. 5).
         let signal = over_overlaps(same, d, |rho| {
             let k = p.kernel_slope(rho);
-            let shared = if rms { (1.0 - rho) / (1.0 - same).max(1e-9) } else { 1.0 };
+            let shared = if rms {
+                (1.0 - rho) / (1.0 - same).max(1e-9)
+            } else {
+                1.0
+            };
             k * shared + curvature(rho) * if rms { 1.0 - rho } else { 1.0 } / d
         }) - if rms { p.kernel_slope(same) / d } else { 0.0 };
         let m = mlp.width as f64;
-        let (width, second) = width_power(mlp, &p, scale * if rms { 1.0 } else { power.sqrt() }, background, d, rms);
+        let (width, second) = width_power(
+            mlp,
+            &p,
+            scale * if rms { 1.0 } else { power.sqrt() },
+            background,
+            d,
+            rms,
+        );
         let cross = |rho: f64| {
             (0..ORDER).rev().fold(0.0, |sum, k| {
                 sum * rho + (k as f64 + 1.0).sqrt() * p.c[k] * p.c[k + 1]
@@ -349,8 +357,7 @@ impl Context {
     }
 
     fn pair_gram(&self) -> f64 {
-        self.zo.t2
-            + self.zo.diagonal_squared * self.labels.imbalance * self.response.meets_itself
+        self.zo.t2 + self.zo.diagonal_squared * self.labels.imbalance * self.response.meets_itself
     }
 
     /// `E (own/N + pair (g - 1/N) + label/V)^2`: a sample meets itself, others, and others of its
@@ -393,18 +400,21 @@ impl Context {
         let widen = |a: f64, trace: f64| slope2 * a + wishart * (a + trace);
         // Where one sample is fixed, its slopes phi' enter with their square.
         let fixed = g2 * r.linear * r.inverse_m * r.slope_square;
-        let widen_fixed =
-            |a: f64, trace: f64| slope2 * a + wishart * a + fixed * trace;
+        let widen_fixed = |a: f64, trace: f64| slope2 * a + wishart * a + fixed * trace;
         let iso = x.token * (1.0 + zi.norm_variance);
 
         let shared = unit / (d * v);
         let mean_bias = shared * l * l * x.powers[1] * g2 * self.meeting(r.mean, g);
-        let linear_mean_bias_mlp =
-            shared * l * l * g2 * self.meeting(r.mean_width, g) * r.inverse_m
-                * (1.0 + d) * x.powers[1];
-        let mean_bias_mlp = unit * l * l * r.gain * r.row_mean * self.meeting(r.row, g)
+        let linear_mean_bias_mlp = shared
+            * l
+            * l
+            * g2
+            * self.meeting(r.mean_width, g)
             * r.inverse_m
+            * (1.0 + d)
             * x.powers[1];
+        let mean_bias_mlp =
+            unit * l * l * r.gain * r.row_mean * self.meeting(r.row, g) * r.inverse_m * x.powers[1];
         let coherent = shared * g.square * x.powers[1] * slope2;
         let read = l * l * zi.mean_squared;
         let own_read = read;
@@ -427,11 +437,7 @@ impl Context {
                     * noise
                     * self.pair_gram()
                     * (flow(x.token_pair, zi.t2 * x.token) + l.powi(3) / len * swap)
-                    + r.meets_itself
-                        * (l / len * inv).powi(2)
-                        * zi.norm_variance
-                        * x.token
-                        / v)
+                    + r.meets_itself * (l / len * inv).powi(2) * zi.norm_variance * x.token / v)
                 + inv
                     * inv
                     * self.pair_gram()
@@ -470,16 +476,16 @@ impl Context {
         let off_gram = (s2 - zo.diagonal_squared / v).max(0.0);
         let off_diagonal = v * widen(overlap, 1.0) * off_gram;
         // |z_v|^2 becomes z_v^T Q z_v.
-        let input_norms = zi.norm_variance + 2.0 * r.inverse_m * r.linear.powi(2)
-            / (r.signal * r.signal).max(f64::MIN_POSITIVE);
+        let input_norms = zi.norm_variance
+            + 2.0 * r.inverse_m * r.linear.powi(2) / (r.signal * r.signal).max(f64::MIN_POSITIVE);
         let norms = signal2 * (input_norms + zo.norm_variance + input_norms * zo.norm_variance);
         let own = l * l * x.token / v;
         let population = own * (off_diagonal + norms);
         let excess = labels.square - 1.0;
         let off_counts = labels.square.powi(2) - 1.0;
         let on_counts = labels.square_variance + excess * excess;
-        let label_count = own
-            * (signal2 * labels.pair_variance + off_diagonal * off_counts + norms * on_counts);
+        let label_count =
+            own * (signal2 * labels.pair_variance + off_diagonal * off_counts + norms * on_counts);
 
         let along_mean = coherent
             * (l * l - l.powi(6) - 2.0 * (l * l / len).powi(2) - (l / (len * len)).powi(2))
@@ -516,7 +522,11 @@ impl Context {
     }
 
     fn signal(&self) -> f64 {
-        self.l * (1.0 - 1.0 / self.v) * self.labels.pairs * self.response.gain * self.response.signal
+        self.l
+            * (1.0 - 1.0 / self.v)
+            * self.labels.pairs
+            * self.response.gain
+            * self.response.signal
     }
 
     fn signal_variance(&self) -> f64 {
@@ -542,7 +552,10 @@ impl Context {
         let population = 2.0 * widen(zi.overlap, 1.0) * zo.overlap
             + signal2 * (zi.norm_variance + zo.norm_variance) / v;
         let sequence = len * l * inv * v * widen(zi.t2, 1.0) * self.weighted_gram();
-        let bias = len * len * l * l
+        let bias = len
+            * len
+            * l
+            * l
             * labels.square
             * labels.imbalance
             * (zo.t2 + self.skew)
@@ -562,6 +575,13 @@ pub fn nominal_signal(s: &Setting, mlp: &Mlp) -> f64 {
     Context::new(s, mlp).signal()
 }
 
+/// The same for infinite data.
+#[must_use]
+pub fn population_signal(s: &Setting, mlp: &Mlp) -> f64 {
+    let c = Context::new(s, mlp);
+    c.l * (1.0 - 1.0 / c.v) * c.response.gain * c.response.signal
+}
+
 /// The budget at a setting (note, section 3).
 #[must_use]
 pub fn budget(s: &Setting, mlp: &Mlp) -> MlpBudget {
@@ -573,8 +593,7 @@ pub fn budget(s: &Setting, mlp: &Mlp) -> MlpBudget {
     let own = c.interference(&c.independent(), g);
     let mut variance = [0.0; TERMS];
     variance[..TERMS - 1].copy_from_slice(&terms.variance);
-    variance[TERMS - 1] =
-        c.zi.overlap * (signal * signal + signal_variance) * (1.0 - 1.0 / c.v);
+    variance[TERMS - 1] = c.zi.overlap * (signal * signal + signal_variance) * (1.0 - 1.0 / c.v);
     MlpBudget {
         signal,
         signal_variance,

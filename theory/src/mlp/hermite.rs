@@ -111,9 +111,9 @@ impl Profile {
     /// Derivative of the kernel `sum_k c_k^2 rho^k` with respect to the overlap.
     #[must_use]
     pub fn kernel_slope(&self, rho: f64) -> f64 {
-        (1..=ORDER).rev().fold(0.0, |sum, k| {
-            sum * rho + k as f64 * self.c[k] * self.c[k]
-        })
+        (1..=ORDER)
+            .rev()
+            .fold(0.0, |sum, k| sum * rho + k as f64 * self.c[k] * self.c[k])
     }
 }
 

@@ -304,11 +304,7 @@ pub fn kernel_rows(s: &Setting, mlp: &Mlp) -> Vec<KernelRow> {
                 mean_variance: ((e[1] - e[0] * e[0]) / m).max(0.0),
                 mean_covariance: (e[2] - p.square * e[0]) / m,
                 interference,
-                follow: [
-                    slope(follow[0], p.c[1]),
-                    slope(follow[1], p.c[2]),
-                    1.0,
-                ],
+                follow: [slope(follow[0], p.c[1]), slope(follow[1], p.c[2]), 1.0],
                 width_noise: e[3] / m,
                 third: [third, e[4] / (m * m)],
                 fourth: [fourth - 3.0 * variance * variance, e[5] / m.powi(3)],

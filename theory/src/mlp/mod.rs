@@ -5,3 +5,4 @@ pub mod attention;
 pub mod hermite;
 pub mod kernel;
 pub mod recall;
+pub mod thresholds;

@@ -397,8 +397,8 @@ impl Recall {
                         let g = f64::from(i) * 0.45;
                         let w = gauss::pdf(g);
                         let o = own * g;
-                        let common = overlap
-                            * (eta + 2.0 * signal * o + signal * signal * zz).max(0.0);
+                        let common =
+                            overlap * (eta + 2.0 * signal * o + signal * signal * zz).max(0.0);
                         sum += w * self.beat_all(signal * zz + o, common, zz, scale, state);
                         mass += w;
                     }
@@ -444,8 +444,7 @@ impl Recall {
             .iter()
             .map(|t| {
                 let load = 1.0 + self.excess;
-                let power = self.competitors
-                    * (load * t.variance + self.excess * t.mean * t.mean)
+                let power = self.competitors * (load * t.variance + self.excess * t.mean * t.mean)
                     + t.signal * t.signal;
                 t.weight * (self.outputs.overlap * power + load * t.variance)
                     / (t.signal * t.signal).max(1e-12)

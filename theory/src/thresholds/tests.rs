@@ -1,4 +1,5 @@
 use super::*;
+use crate::attention::budget;
 
 fn outputs_orthonormal(v: usize, d: usize, len: usize, n: u64) -> Setting {
     Setting::new(v, d, len, n).with_embeddings(Embedding::Gaussian, Embedding::Orthonormal)
