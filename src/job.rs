@@ -8,6 +8,8 @@ use crate::decode::{self, DecoderSet, FirstGradient};
 use crate::descent::Rates;
 use crate::descent::early::{self, Count, Outcome, Training, Trial};
 use crate::descent::exact::{self, ExactTrial, ProblemError};
+use crate::descent::hidden::Hidden;
+use crate::descent::mlp;
 use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real, View, argmax, gemm, kernel_name};
 use crate::rng::{Purpose, RNG_SCHEME, StreamKey, sha256_hex};
@@ -202,7 +204,7 @@ impl Configuration {
             return false;
         };
         let bytes = 4.0 * n as f64 * (self.len as f64 + 2.0);
-        self.engine == Engine::Early && bytes > STORED_BYTES
+        self.engine == Engine::Early && self.model.mlp().is_none() && bytes > STORED_BYTES
     }
 
     /// What the theory sees of it.
@@ -335,7 +337,16 @@ impl Job {
         let c = &self.config;
         c.setting().validate()?;
         if c.model.mlp().is_some() {
-            return Err(JobError::MlpNotSimulated);
+            for (asked, name) in [
+                (c.decompose, "decompose"),
+                (!c.decoders.is_empty(), "decoders"),
+                (c.read_query, "read_query"),
+                (c.engine != Engine::Early, "engine = exact"),
+            ] {
+                if asked {
+                    return Err(JobError::NotWithMlp(name));
+                }
+            }
         }
         if c.test_sequences == 0 {
             return Err(JobError::NoTestSequences);
@@ -454,6 +465,19 @@ impl Job {
             let norm2: f64 = query.iter().map(|x| x.to_f64().powi(2)).sum();
             return measure(setting, &embeddings, &permutation, &trial, rates, norm2);
         }
+        if let (Some(mlp), Some(train)) = (setting.model.mlp(), &batch) {
+            let hidden = Hidden::draw(mlp, setting.dim_in, &key);
+            let trial = mlp::Trial {
+                setting,
+                embeddings: &embeddings,
+                hidden: &hidden,
+                permutation: &permutation,
+                train,
+                test: &test,
+            };
+            let (outcome, _) = mlp::run(&trial).ok_or(JobError::NotWithMlp("this input table"))?;
+            return Ok(outcome);
+        }
         let trial = Trial {
             setting,
             embeddings: &embeddings,
@@ -509,6 +533,21 @@ impl Job {
             Precision::F64 => 8.0,
         };
         let (gemm, scan) = (6.0e-12 * width, 0.6e-9);
+        if let Some(mlp) = c.model.mlp() {
+            let (m, d, out) = (mlp.width as f64, c.input.dim as f64, c.output.dim as f64);
+            let features = n * m * (3.0 * 2.0 * d * gemm + 1.5e-9 * width / 4.0);
+            let tables = 3.0 * v * m * 2.0 * (d + 2.0 * out) * gemm + 3.0 * v * v * out * gemm;
+            let seconds = 2e-3
+                + features
+                + tables
+                + n * l * d * (1.2e-9 + 2.0 * gemm)
+                + v * (d + out) * 8e-9
+                + m * d * 8e-9;
+            let bytes = width * (v * (d + 2.0 * out) + 3.0 * out * m + m * d + 512.0 * (m + v))
+                + 4.0 * (n + c.test_sequences as f64) * (l + 6.0)
+                + 4.0 * f64::from(1 << 20);
+            return Cost { seconds, bytes };
+        }
         if c.engine != Engine::Early {
             // Three passes over the training batch with logits, two of them with gradients.
             let (di, d_out) = (c.input.dim as f64, c.output.dim as f64);
@@ -595,9 +634,9 @@ pub enum JobError {
         "decompose = true: the noise parts are defined in the small-step limit, which is the early engine"
     )]
     PartsOfExact,
-    /// No engine for the hidden layer.
-    #[error("model = mlp: this version has the formulas of the attention-MLP model but no engine")]
-    MlpNotSimulated,
+    /// What is defined for the attention-only model alone.
+    #[error("{0} with an MLP: it is defined for the attention-only model alone")]
+    NotWithMlp(&'static str),
     /// The decoders' tables are dense in the vocabulary.
     #[error(
         "vocab = {0} with decoders or read_query: they hold V x V tables and take at most {max} tokens",

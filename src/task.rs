@@ -80,12 +80,7 @@ impl Permutation {
 
 /// Turns the `L + 1` words of sample `n` into its tokens, in place of the first `L`, and returns
 /// its informative position and label.
-fn decode(
-    n: usize,
-    words: &mut [u32],
-    permutation: &Permutation,
-    labels: Labels,
-) -> (u32, u32) {
+fn decode(n: usize, words: &mut [u32], permutation: &Permutation, labels: Labels) -> (u32, u32) {
     let vocab = permutation.vocab();
     let (last, tokens) = match words.split_last_mut() {
         Some(split) => split,

@@ -442,7 +442,9 @@ fn quantities(kind: &Kind) -> Vec<Measured> {
             Criterion::NoiseRatio { .. } => Measured::NoiseRatio,
             Criterion::Accuracy { quantity, .. } => quantity.into(),
         }],
-        Kind::Scores { quantities, .. } => quantities.iter().copied().map(Measured::Score).collect(),
+        Kind::Scores { quantities, .. } => {
+            quantities.iter().copied().map(Measured::Score).collect()
+        }
         Kind::Curves { quantities, .. } => quantities.iter().map(|&q| q.into()).collect(),
         Kind::Phase { quantity, .. } => vec![(*quantity).into()],
         Kind::Bound { .. } => vec![Measured::OneStep, Measured::Accuracy],

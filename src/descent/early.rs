@@ -240,7 +240,7 @@ pub fn run<R: Real>(trial: &Trial<'_, R>) -> (Outcome, EarlyState<R>) {
 }
 
 /// Population variance of a table over tokens.
-fn variance(x: &[f64]) -> f64 {
+pub(super) fn variance(x: &[f64]) -> f64 {
     let mean = x.iter().sum::<f64>() / x.len() as f64;
     x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / x.len() as f64
 }
@@ -410,26 +410,26 @@ impl<'a> Groups<'a> {
 
 /// The token that a sample attends to, and whether at its informative position, in 32 bits.
 #[derive(Clone, Copy)]
-struct Attended(u32);
+pub(super) struct Attended(u32);
 
 impl Attended {
     const HIT: u32 = 1 << 31;
 
-    fn new(token: u32, hit: bool) -> Self {
+    pub(super) fn new(token: u32, hit: bool) -> Self {
         Attended(token | if hit { Self::HIT } else { 0 })
     }
 
-    fn token(self) -> usize {
+    pub(super) fn token(self) -> usize {
         (self.0 & !Self::HIT) as usize
     }
 
-    fn hit(self) -> bool {
+    pub(super) fn hit(self) -> bool {
         self.0 & Self::HIT != 0
     }
 }
 
 /// Scores `w . k` of the learned query, in units of `S0`.
-struct Scores<'a> {
+pub(super) struct Scores<'a> {
     token: &'a [f64],
     trigger: f64,
     /// Softmax gain per unit of score; unused by argmax.
@@ -437,7 +437,7 @@ struct Scores<'a> {
 }
 
 impl<'a> Scores<'a> {
-    fn new(setting: &Setting, token: &'a [f64], trigger: f64) -> Self {
+    pub(super) fn new(setting: &Setting, token: &'a [f64], trigger: f64) -> Self {
         let gain = match setting.attention {
             Attention::Argmax => f64::INFINITY,
             Attention::Strength(g) => g / recall_theory::attention::nominal_signal(setting),
@@ -455,7 +455,7 @@ impl<'a> Scores<'a> {
     }
 
     /// Attended position, the lowest among equals.
-    fn argmax(&self, sequence: &[u32], position: usize) -> usize {
+    pub(super) fn argmax(&self, sequence: &[u32], position: usize) -> usize {
         // Where the informative position beats every token score it is the only largest one: a
         // maximum without its place, in independent lanes, settles most samples.
         let mut lanes = [f64::NEG_INFINITY; 4];
@@ -509,7 +509,9 @@ enum Third {
         attended: Vec<Attended>,
         train: Count,
     },
-    Softmax { train: Count },
+    Softmax {
+        train: Count,
+    },
     Population(Population),
 }
 
