@@ -5,11 +5,10 @@ use recall_theory::{Attention, Embedding, Labels, Samples, Setting, SettingError
 use serde::{Deserialize, Serialize};
 
 use crate::decode::{self, DecoderSet, FirstGradient};
-use crate::descent::Rates;
 use crate::descent::early::{self, Count, Outcome, Training, Trial};
-use crate::descent::exact::{self, ExactTrial, ProblemError};
+use crate::descent::exact::{self, ExactTrial, Problem, ProblemError};
 use crate::descent::hidden::Hidden;
-use crate::descent::mlp;
+use crate::descent::{Rates, mlp};
 use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real, View, argmax, gemm, kernel_name};
 use crate::rng::{Purpose, RNG_SCHEME, StreamKey, sha256_hex};
@@ -341,7 +340,6 @@ impl Job {
                 (c.decompose, "decompose"),
                 (!c.decoders.is_empty(), "decoders"),
                 (c.read_query, "read_query"),
-                (c.engine != Engine::Early, "engine = exact"),
             ] {
                 if asked {
                     return Err(JobError::NotWithMlp(name));
@@ -451,26 +449,27 @@ impl Job {
             }
             _ => None,
         };
+        let hidden = setting
+            .model
+            .mlp()
+            .map(|mlp| Hidden::draw(mlp, setting.dim_in, &key));
         if let Some(rates) = self.config.engine.rates() {
             let train = batch.as_ref().ok_or(JobError::PopulationOfExact)?;
             let query = embeddings.draw_query(setting.input, &key);
-            let trial = exact::run(
-                &embeddings,
-                &query,
-                train,
-                &test,
-                rates,
-                setting.trigger_in_values,
-            )?;
+            let seen = |batch| {
+                Problem::new(&embeddings, &query, batch, setting.trigger_in_values)?
+                    .with_hidden(hidden.as_ref())
+            };
+            let trial = exact::train(&seen(train)?, &seen(&test)?, rates);
             let norm2: f64 = query.iter().map(|x| x.to_f64().powi(2)).sum();
-            return measure(setting, &embeddings, &permutation, &trial, rates, norm2);
+            let network = (&embeddings, hidden.as_ref(), &permutation);
+            return measure(setting, network, &trial, rates, norm2);
         }
-        if let (Some(mlp), Some(train)) = (setting.model.mlp(), &batch) {
-            let hidden = Hidden::draw(mlp, setting.dim_in, &key);
+        if let (Some(hidden), Some(train)) = (&hidden, &batch) {
             let trial = mlp::Trial {
                 setting,
                 embeddings: &embeddings,
-                hidden: &hidden,
+                hidden,
                 permutation: &permutation,
                 train,
                 test: &test,
@@ -667,18 +666,18 @@ pub enum JobError {
 }
 
 /// The outcome of an exact trial, in the units of the early engine: `q` over
-/// `gamma_w |z_EOS|^2 S0`, `S0 = eta/(L^2 V)`.
+/// `gamma_w |z_EOS|^2 S0`, `S0 = eta/(L^2 V)`, times `m` with a hidden layer.
 fn measure<R: Real>(
     setting: &Setting,
-    embeddings: &Embeddings<R>,
-    permutation: &Permutation,
+    (embeddings, hidden, permutation): (&Embeddings<R>, Option<&Hidden<R>>, &Permutation),
     trial: &ExactTrial<R>,
     rates: Rates,
     norm2: f64,
 ) -> Result<Outcome, JobError> {
     let finite = |x: &Matrix<R>| x.data().iter().all(|x| x.to_f64().is_finite());
-    let unit =
-        rates.gamma_w * norm2 * rates.eta / ((setting.len as f64).powi(2) * setting.vocab as f64);
+    let width = hidden.map_or(1.0, |hidden| hidden.width() as f64);
+    let unit = rates.gamma_w * norm2 * rates.eta * width
+        / ((setting.len as f64).powi(2) * setting.vocab as f64);
     let signal = trial.query_trigger_1 / unit;
     let scores: Vec<f64> = trial.token_scores_1.iter().map(|x| x / unit).collect();
     let crosstalk = trigger_scores(embeddings);
@@ -710,17 +709,17 @@ fn measure<R: Real>(
         total: total as u64,
     };
     let (train, test) = (&trial.train[3], &trial.test);
+    let recalled = |value: &Matrix<R>, with_trigger| match hidden {
+        None => Ok(recall(embeddings, permutation, value, with_trigger)),
+        Some(hidden) => mlp::recalled(embeddings, hidden, permutation, value)
+            .ok_or(JobError::NotWithMlp("this input table")),
+    };
     Ok(Outcome {
         train_attention: Some(count(train.attention_hits, train.samples)),
         attention: count(test.attention_hits, test.samples),
         accuracy: count(test.correct, test.samples),
-        recall: recall(
-            embeddings,
-            permutation,
-            &trial.value_2,
-            setting.trigger_in_values,
-        ),
-        one_step: recall(embeddings, permutation, &trial.value_1, false),
+        recall: recalled(&trial.value_2, setting.trigger_in_values)?,
+        one_step: recalled(&trial.value_1, false)?,
         attention_weight: Some(test.attention_mean),
         signal,
         spread_squared,

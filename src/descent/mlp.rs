@@ -51,14 +51,14 @@ pub struct MlpState<R> {
 /// rules out.
 #[must_use]
 pub fn run<R: Real>(trial: &Trial<'_, R>) -> Option<(Outcome, MlpState<R>)> {
-    let tables = Tables::new(trial)?;
+    let tables = Tables::new(trial.embeddings)?;
     let groups = Groups::new(trial);
     let (vocab, width) = (trial.setting.vocab, trial.hidden.width());
     let unit = (trial.setting.len as f64).powi(2) * vocab as f64 / width as f64;
 
     let value_1 = first_step(trial, &tables, &groups);
     let flow = second_step(trial, &tables, &groups, &value_1);
-    let one_step = correct(&tables.labels(trial, &value_1), trial.permutation);
+    let one_step = correct(&tables.labels(trial.hidden, &value_1), trial.permutation);
 
     // w = Z_in^T A + T z_trig
     let (one, zero) = (R::from_f64(1.0), R::default());
@@ -103,13 +103,13 @@ pub fn run<R: Real>(trial: &Trial<'_, R>) -> Option<(Outcome, MlpState<R>)> {
         pairs
     };
     let value_2 = third_step(trial, &tables, &pairs(&|n| train[n].token()));
-    let answers = tables.labels(trial, &value_2);
+    let answers = tables.labels(trial.hidden, &value_2);
     let recall = if hits(&train).hits == hits(&train).total {
         correct(&answers, trial.permutation)
     } else {
         let informative = |n: usize| trial.permutation.token(trial.train.label[n]) as usize;
         let saturated = third_step(trial, &tables, &pairs(&informative));
-        correct(&tables.labels(trial, &saturated), trial.permutation)
+        correct(&tables.labels(trial.hidden, &saturated), trial.permutation)
     };
     let right = test
         .iter()
@@ -143,6 +143,19 @@ pub fn run<R: Real>(trial: &Trial<'_, R>) -> Option<(Outcome, MlpState<R>)> {
             value_2,
         },
     ))
+}
+
+/// Tokens that a value matrix answers with their own label when they are attended alone. `None`
+/// if the input table is not dense.
+#[must_use]
+pub fn recalled<R: Real>(
+    embeddings: &Embeddings<R>,
+    hidden: &Hidden<R>,
+    permutation: &Permutation,
+    value: &Matrix<R>,
+) -> Option<Count> {
+    let tables = Tables::new(embeddings)?;
+    Some(correct(&tables.labels(hidden, value), permutation))
 }
 
 fn correct(answers: &[u32], permutation: &Permutation) -> Count {
@@ -191,13 +204,11 @@ enum Output<R> {
 }
 
 impl<'a, R: Real> Tables<'a, R> {
-    fn new(trial: &Trial<'a, R>) -> Option<Self> {
-        let (Table::Dense(input), Some(trigger)) =
-            (&trial.embeddings.input, &trial.embeddings.trigger)
-        else {
+    fn new(embeddings: &'a Embeddings<R>) -> Option<Self> {
+        let (Table::Dense(input), Some(trigger)) = (&embeddings.input, &embeddings.trigger) else {
             return None;
         };
-        let output = match &trial.embeddings.output {
+        let output = match &embeddings.output {
             Table::Dense(z) => {
                 let mut centred = z.clone();
                 centred.centre_rows();
@@ -209,7 +220,7 @@ impl<'a, R: Real> Tables<'a, R> {
             input,
             trigger,
             output,
-            vocab: trial.setting.vocab,
+            vocab: input.rows(),
         })
     }
 
@@ -264,16 +275,16 @@ impl<'a, R: Real> Tables<'a, R> {
     }
 
     /// The label that each token is answered with when it is attended alone.
-    fn labels(&self, trial: &Trial<'_, R>, value: &Matrix<R>) -> Vec<u32> {
+    fn labels(&self, hidden: &Hidden<R>, value: &Matrix<R>) -> Vec<u32> {
         let (width, out) = (value.cols(), self.out_dim());
         let block = BLOCK.min(self.vocab);
-        let mut features = Features::new(trial, block);
+        let mut features = Features::new(hidden, block);
         let mut pulled = vec![R::default(); block * out];
         let mut logits = vec![R::default(); block * self.vocab];
         let mut answers = Vec::with_capacity(self.vocab);
         for from in (0..self.vocab).step_by(block) {
             let n = block.min(self.vocab - from);
-            features.of_tokens(trial.hidden, self.input, from..from + n);
+            features.of_tokens(hidden, self.input, from..from + n);
             let pulled = &mut pulled[..n * out];
             gemm(
                 R::from_f64(1.0),
@@ -312,8 +323,8 @@ struct Features<R> {
 }
 
 impl<R: Real> Features<R> {
-    fn new(trial: &Trial<'_, R>, rows: usize) -> Self {
-        let (m, d) = (trial.hidden.width(), trial.hidden.weights.cols());
+    fn new(hidden: &Hidden<R>, rows: usize) -> Self {
+        let (m, d) = (hidden.width(), hidden.weights.cols());
         let zero = R::default();
         Features {
             seen: vec![zero; rows * d],
@@ -367,7 +378,7 @@ impl<R: Real> Features<R> {
 fn first_step<R: Real>(trial: &Trial<'_, R>, tables: &Tables<'_, R>, groups: &Groups) -> Matrix<R> {
     let width = trial.hidden.width();
     let mut value = Matrix::zeros(tables.out_dim(), width);
-    let mut features = Features::new(trial, CHUNK);
+    let mut features = Features::new(trial.hidden, CHUNK);
     let mut sums = vec![R::default(); BLOCK * width];
     let share = R::from_f64(1.0 / trial.train.samples() as f64);
     for from in (0..tables.vocab).step_by(BLOCK) {
@@ -408,7 +419,7 @@ fn second_step<R: Real>(
     let (width, d) = (hidden.width(), hidden.weights.cols());
     let len = trial.train.len as f64;
     let share = 1.0 / (trial.train.samples() as f64 * len);
-    let mut features = Features::new(trial, CHUNK);
+    let mut features = Features::new(trial.hidden, CHUNK);
     let mut pulled = vec![R::default(); BLOCK * width];
     let mut back = vec![R::default(); CHUNK * width];
     let mut gradient = vec![R::default(); CHUNK * d];
@@ -469,7 +480,7 @@ fn third_step<R: Real>(
     let share = R::from_f64(1.0 / trial.train.samples() as f64);
     let mut value = Matrix::zeros(out, width);
     let block = BLOCK.min(tables.vocab);
-    let mut features = Features::new(trial, block);
+    let mut features = Features::new(trial.hidden, block);
     let mut weights = vec![R::default(); block * out];
     let mut rest = pairs;
     for from in (0..tables.vocab).step_by(block) {

@@ -20,15 +20,6 @@ pub struct Rates {
     pub gamma_v: f64,
 }
 
-/// What lies between the attention output `h` and the value matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Model {
-    /// Nothing: the features are `h` itself.
-    #[default]
-    AttentionOnly,
-}
-
 /// A network seen on a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Evaluation {
