@@ -4,7 +4,7 @@ use recall_theory::lower_bound::{Target, samples_lower_bound};
 use recall_theory::{Setting, lower_bound, whitened};
 
 use super::Records;
-use super::bound::{rate, style};
+use super::bound::{aside, rate, style};
 use super::cells::{Extra, jobs_with};
 use super::findings::{Findings, NamedFigure, Table, ThresholdRow};
 use super::law::{self, LawPoint, LawWords};
@@ -428,11 +428,6 @@ fn slope_table(
         rows,
     });
     Ok(())
-}
-
-/// Sets the points of decoders at one abscissa side by side, by `step` in its logarithm.
-fn aside(x: f64, index: usize, count: usize, step: f64) -> f64 {
-    x * (step * (index as f64 - 0.5 * (count as f64 - 1.0))).exp()
 }
 
 /// A panel for each (V, L): thresholds against d beside the bound and the whitened formula; and all
