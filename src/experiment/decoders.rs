@@ -333,6 +333,7 @@ fn row(
         axis: "samples".into(),
         measured: estimate.map(|e| e.value.exp()),
         log_standard_error: estimate.map(|e| e.standard_error),
+        degrees_of_freedom: estimate.and_then(|e| e.df),
         predicted: (decoder == Decoder::Whitened)
             .then_some(config.formula)
             .flatten(),
