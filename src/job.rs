@@ -510,6 +510,35 @@ impl Job {
         Ok(outcome)
     }
 
+    /// Seconds of the decoders and of the reading of the query, and the number of `V x V` tables of
+    /// doubles that they hold.
+    fn decoding_cost(&self) -> (f64, f64) {
+        let c = &self.config;
+        let (v, d) = (c.vocab as f64, c.input.dim.max(c.output.dim) as f64);
+        let product = 2.0 * v * v * d * 48e-12;
+        let whitening = 2e-9 * d.powi(3) + 6.0 * product;
+        let mut seconds = 0.0;
+        let mut tables: f64 = 0.0;
+        for decoder in c.decoders.iter() {
+            use decode::Decoder::{Amp, AmpAssigned, MatchedFilter, Whitened};
+            seconds += whitening
+                + match decoder {
+                    Amp | AmpAssigned => 30.0 * (4.0 * product + 2e-8 * v * v),
+                    _ => 0.0,
+                };
+            // Assignment by augmenting paths.
+            if !matches!(decoder, MatchedFilter | Whitened | Amp) {
+                seconds += 1e-10 * v.powi(3);
+            }
+            tables = 6.0;
+        }
+        if c.read_query {
+            seconds += whitening + 4.0 * v.powi(3) * 48e-12;
+            tables = tables.max(5.0);
+        }
+        (seconds, tables)
+    }
+
     /// Rough cost of the job, for scheduling (longest first), `--dry-run` and the memory check.
     #[must_use]
     pub fn cost(&self) -> Cost {
@@ -574,7 +603,10 @@ impl Job {
             (false, true) => v * d_out,
             (false, false) => 0.0,
         };
+        let (extra_seconds, tables) = self.decoding_cost();
+        let seconds = seconds + extra_seconds;
         let bytes = width * (v * (di + 2.0 * d_out) + 2.0 * stored)
+            + 8.0 * tables * v * v
             + 4.0 * tokens
             + 80.0 * v
             + 16.0 * n
