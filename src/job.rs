@@ -139,10 +139,6 @@ pub struct Configuration {
     pub decompose: bool,
 }
 
-/// Largest training batch that the early engine keeps in memory, in bytes. Beyond it, drawing a
-/// sequence again costs less than the cache misses of a stored one, and memory stays bounded.
-pub const STORED_BYTES: f64 = 32.0 * 1024.0 * 1024.0;
-
 /// Default number of fresh test sequences of a trial.
 pub const TEST_SEQUENCES: usize = 2048;
 
@@ -186,17 +182,6 @@ impl Configuration {
             test_sequences: TEST_SEQUENCES,
             decompose: false,
         }
-    }
-
-    /// Whether the training sequences are drawn again at each pass instead of stored: the early
-    /// engine, where storing them takes more than [`STORED_BYTES`].
-    #[must_use]
-    pub fn streams(&self) -> bool {
-        let Samples::Finite(n) = self.samples else {
-            return false;
-        };
-        let bytes = 4.0 * n as f64 * (self.len as f64 + 2.0);
-        self.engine == Engine::Early && bytes > STORED_BYTES
     }
 
     /// What the theory sees of it.
@@ -380,29 +365,16 @@ impl Job {
             )
         };
         let test = draw(Purpose::Test, self.config.test_sequences, Labels::Iid);
-        let stream = match setting.samples {
-            Samples::Finite(n) if self.config.streams() => Some(Stream::new(
-                key.stream(Purpose::Train),
-                &permutation,
-                setting.len,
-                n as usize,
-                setting.labels,
-            )),
-            _ => None,
-        };
-        let batch = match setting.samples {
-            Samples::Finite(n) if stream.is_none() => {
-                Some(draw(Purpose::Train, n as usize, setting.labels))
-            }
-            _ => None,
-        };
         if let Some(rates) = self.config.engine.rates() {
-            let train = batch.as_ref().ok_or(JobError::PopulationOfExact)?;
+            let Samples::Finite(n) = setting.samples else {
+                return Err(JobError::PopulationOfExact);
+            };
+            let train = draw(Purpose::Train, n as usize, setting.labels);
             let query = embeddings.draw_query(setting.input, &key);
             let trial = exact::run(
                 &embeddings,
                 &query,
-                train,
+                &train,
                 &test,
                 rates,
                 setting.trigger_in_values,
@@ -410,15 +382,23 @@ impl Job {
             let norm2: f64 = query.iter().map(|x| x.to_f64().powi(2)).sum();
             return measure(setting, &embeddings, &permutation, &trial, rates, norm2);
         }
+        let stream = match setting.samples {
+            Samples::Infinite => None,
+            Samples::Finite(n) => Some(Stream::new(
+                key.stream(Purpose::Train),
+                &permutation,
+                setting.len,
+                n as usize,
+                setting.labels,
+            )),
+        };
         let trial = Trial {
             setting,
             embeddings: &embeddings,
             permutation: &permutation,
-            training: match (&batch, &stream) {
-                (Some(batch), _) => Training::Batch(batch),
-                (None, Some(stream)) => Training::Stream(stream),
-                (None, None) => Training::Population,
-            },
+            training: stream
+                .as_ref()
+                .map_or(Training::Population, Training::Stream),
             test: &test,
             decompose: self.config.decompose,
         };

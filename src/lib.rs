@@ -11,6 +11,7 @@ pub mod experiment;
 pub mod figure;
 mod files;
 pub mod job;
+mod keystream;
 pub mod linalg;
 pub mod progress;
 pub mod replay;
