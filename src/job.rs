@@ -143,10 +143,6 @@ pub struct Configuration {
     pub read_query: bool,
 }
 
-/// Largest training batch that the early engine keeps in memory, in bytes. Beyond it, drawing a
-/// sequence again costs less than the cache misses of a stored one, and memory stays bounded.
-pub const STORED_BYTES: f64 = 32.0 * 1024.0 * 1024.0;
-
 /// Default number of fresh test sequences of a trial.
 pub const TEST_SEQUENCES: usize = 2048;
 
@@ -193,17 +189,6 @@ impl Configuration {
             oracle_noise: 0.0,
             read_query: false,
         }
-    }
-
-    /// Whether the training sequences are drawn again at each pass instead of stored: the early
-    /// engine, where storing them takes more than [`STORED_BYTES`].
-    #[must_use]
-    pub fn streams(&self) -> bool {
-        let Samples::Finite(n) = self.samples else {
-            return false;
-        };
-        let bytes = 4.0 * n as f64 * (self.len as f64 + 2.0);
-        self.engine == Engine::Early && self.model.mlp().is_none() && bytes > STORED_BYTES
     }
 
     /// What the theory sees of it.
@@ -433,20 +418,13 @@ impl Job {
             )
         };
         let test = draw(Purpose::Test, self.config.test_sequences, Labels::Iid);
-        let stream = match setting.samples {
-            Samples::Finite(n) if self.config.streams() => Some(Stream::new(
-                key.stream(Purpose::Train),
-                &permutation,
-                setting.len,
-                n as usize,
-                setting.labels,
-            )),
-            _ => None,
-        };
+        // Sequences are stored only for what walks them more than once in the order of samples.
+        let stored = self.config.engine != Engine::Early
+            || self.config.model.mlp().is_some()
+            || self.config.read_query
+            || !self.config.decoders.is_empty();
         let batch = match setting.samples {
-            Samples::Finite(n) if stream.is_none() => {
-                Some(draw(Purpose::Train, n as usize, setting.labels))
-            }
+            Samples::Finite(n) if stored => Some(draw(Purpose::Train, n as usize, setting.labels)),
             _ => None,
         };
         let hidden = setting
@@ -477,15 +455,23 @@ impl Job {
             let (outcome, _) = mlp::run(&trial).ok_or(JobError::NotWithMlp("this input table"))?;
             return Ok(outcome);
         }
+        let stream = match setting.samples {
+            Samples::Infinite => None,
+            Samples::Finite(n) => Some(Stream::new(
+                key.stream(Purpose::Train),
+                &permutation,
+                setting.len,
+                n as usize,
+                setting.labels,
+            )),
+        };
         let trial = Trial {
             setting,
             embeddings: &embeddings,
             permutation: &permutation,
-            training: match (&batch, &stream) {
-                (Some(batch), _) => Training::Batch(batch),
-                (None, Some(stream)) => Training::Stream(stream),
-                (None, None) => Training::Population,
-            },
+            training: stream
+                .as_ref()
+                .map_or(Training::Population, Training::Stream),
             test: &test,
             decompose: self.config.decompose,
         };
