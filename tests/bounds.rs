@@ -18,17 +18,20 @@ impl Records for Memory {
 }
 
 fn run(text: &str) -> (Findings, Vec<Job>) {
-    let experiment = Experiment::parse(Path::new("dir/x.toml"), text).unwrap();
-    let design = experiment.design(Profile::Quick).unwrap();
+    let experiment = Experiment::parse(Path::new("dir/x.toml"), text).expect("a valid file");
+    let design = experiment.design(Profile::Quick).expect("a quick design");
     let mut memory = Memory::default();
     let todo = pending(&experiment, design, &memory);
     for job in &todo {
-        memory.0.insert(job.key(), job.run().unwrap());
+        memory.0.insert(job.key(), job.run().expect("a valid job"));
     }
     assert!(pending(&experiment, design, &memory).is_empty());
     assert_eq!(jobs(&experiment, design, &memory).len(), todo.len());
-    let findings = analyse(&experiment, design, &memory).unwrap();
-    assert_eq!(findings, analyse(&experiment, design, &memory).unwrap());
+    let findings = analyse(&experiment, design, &memory).expect("complete");
+    assert_eq!(
+        findings,
+        analyse(&experiment, design, &memory).expect("complete")
+    );
     (findings, todo)
 }
 
