@@ -13,6 +13,7 @@ pub mod attention;
 pub mod gauss;
 pub mod labels;
 pub mod lower_bound;
+pub mod mlp;
 pub mod moments;
 pub mod one_step;
 pub mod predict;

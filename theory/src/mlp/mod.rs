@@ -1,0 +1,7 @@
+//! The attention-MLP model: a fixed random hidden layer between attention and the value matrix.
+
+pub mod accuracy;
+pub mod attention;
+pub mod hermite;
+pub mod kernel;
+pub mod recall;
