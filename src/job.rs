@@ -5,9 +5,10 @@ use recall_theory::{Attention, Embedding, Labels, Samples, Setting, SettingError
 use serde::{Deserialize, Serialize};
 
 use crate::decode::{self, DecoderSet, FirstGradient};
-use crate::descent::Rates;
 use crate::descent::early::{self, Count, Outcome, Training, Trial};
-use crate::descent::exact::{self, ExactTrial, ProblemError};
+use crate::descent::exact::{self, ExactTrial, Problem, ProblemError};
+use crate::descent::hidden::Hidden;
+use crate::descent::{Rates, mlp};
 use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real, View, argmax, gemm, kernel_name};
 use crate::rng::{Purpose, RNG_SCHEME, StreamKey, sha256_hex};
@@ -142,10 +143,6 @@ pub struct Configuration {
     pub read_query: bool,
 }
 
-/// Largest training batch that the early engine keeps in memory, in bytes. Beyond it, drawing a
-/// sequence again costs less than the cache misses of a stored one, and memory stays bounded.
-pub const STORED_BYTES: f64 = 32.0 * 1024.0 * 1024.0;
-
 /// Default number of fresh test sequences of a trial.
 pub const TEST_SEQUENCES: usize = 2048;
 
@@ -192,17 +189,6 @@ impl Configuration {
             oracle_noise: 0.0,
             read_query: false,
         }
-    }
-
-    /// Whether the training sequences are drawn again at each pass instead of stored: the early
-    /// engine, where storing them takes more than [`STORED_BYTES`].
-    #[must_use]
-    pub fn streams(&self) -> bool {
-        let Samples::Finite(n) = self.samples else {
-            return false;
-        };
-        let bytes = 4.0 * n as f64 * (self.len as f64 + 2.0);
-        self.engine == Engine::Early && bytes > STORED_BYTES
     }
 
     /// What the theory sees of it.
@@ -335,7 +321,15 @@ impl Job {
         let c = &self.config;
         c.setting().validate()?;
         if c.model.mlp().is_some() {
-            return Err(JobError::MlpNotSimulated);
+            for (asked, name) in [
+                (c.decompose, "decompose"),
+                (!c.decoders.is_empty(), "decoders"),
+                (c.read_query, "read_query"),
+            ] {
+                if asked {
+                    return Err(JobError::NotWithMlp(name));
+                }
+            }
         }
         if c.test_sequences == 0 {
             return Err(JobError::NoTestSequences);
@@ -424,45 +418,60 @@ impl Job {
             )
         };
         let test = draw(Purpose::Test, self.config.test_sequences, Labels::Iid);
+        // Sequences are stored only for what walks them more than once in the order of samples.
+        let stored = self.config.engine != Engine::Early
+            || self.config.model.mlp().is_some()
+            || self.config.read_query
+            || !self.config.decoders.is_empty();
+        let batch = match setting.samples {
+            Samples::Finite(n) if stored => Some(draw(Purpose::Train, n as usize, setting.labels)),
+            _ => None,
+        };
+        let hidden = setting
+            .model
+            .mlp()
+            .map(|mlp| Hidden::draw(mlp, setting.dim_in, &key));
+        if let Some(rates) = self.config.engine.rates() {
+            let train = batch.as_ref().ok_or(JobError::PopulationOfExact)?;
+            let query = embeddings.draw_query(setting.input, &key);
+            let seen = |batch| {
+                Problem::new(&embeddings, &query, batch, setting.trigger_in_values)?
+                    .with_hidden(hidden.as_ref())
+            };
+            let trial = exact::train(&seen(train)?, &seen(&test)?, rates);
+            let norm2: f64 = query.iter().map(|x| x.to_f64().powi(2)).sum();
+            let network = (&embeddings, hidden.as_ref(), &permutation);
+            return measure(setting, network, &trial, rates, norm2);
+        }
+        if let (Some(hidden), Some(train)) = (&hidden, &batch) {
+            let trial = mlp::Trial {
+                setting,
+                embeddings: &embeddings,
+                hidden,
+                permutation: &permutation,
+                train,
+                test: &test,
+            };
+            let (outcome, _) = mlp::run(&trial).ok_or(JobError::NotWithMlp("this input table"))?;
+            return Ok(outcome);
+        }
         let stream = match setting.samples {
-            Samples::Finite(n) if self.config.streams() => Some(Stream::new(
+            Samples::Infinite => None,
+            Samples::Finite(n) => Some(Stream::new(
                 key.stream(Purpose::Train),
                 &permutation,
                 setting.len,
                 n as usize,
                 setting.labels,
             )),
-            _ => None,
         };
-        let batch = match setting.samples {
-            Samples::Finite(n) if stream.is_none() => {
-                Some(draw(Purpose::Train, n as usize, setting.labels))
-            }
-            _ => None,
-        };
-        if let Some(rates) = self.config.engine.rates() {
-            let train = batch.as_ref().ok_or(JobError::PopulationOfExact)?;
-            let query = embeddings.draw_query(setting.input, &key);
-            let trial = exact::run(
-                &embeddings,
-                &query,
-                train,
-                &test,
-                rates,
-                setting.trigger_in_values,
-            )?;
-            let norm2: f64 = query.iter().map(|x| x.to_f64().powi(2)).sum();
-            return measure(setting, &embeddings, &permutation, &trial, rates, norm2);
-        }
         let trial = Trial {
             setting,
             embeddings: &embeddings,
             permutation: &permutation,
-            training: match (&batch, &stream) {
-                (Some(batch), _) => Training::Batch(batch),
-                (None, Some(stream)) => Training::Stream(stream),
-                (None, None) => Training::Population,
-            },
+            training: stream
+                .as_ref()
+                .map_or(Training::Population, Training::Stream),
             test: &test,
             decompose: self.config.decompose,
         };
@@ -487,6 +496,35 @@ impl Job {
         Ok(outcome)
     }
 
+    /// Seconds of the decoders and of the reading of the query, and the number of `V x V` tables of
+    /// doubles that they hold.
+    fn decoding_cost(&self) -> (f64, f64) {
+        let c = &self.config;
+        let (v, d) = (c.vocab as f64, c.input.dim.max(c.output.dim) as f64);
+        let product = 2.0 * v * v * d * 48e-12;
+        let whitening = 2e-9 * d.powi(3) + 6.0 * product;
+        let mut seconds = 0.0;
+        let mut tables: f64 = 0.0;
+        for decoder in c.decoders.iter() {
+            use decode::Decoder::{Amp, AmpAssigned, MatchedFilter, Whitened};
+            seconds += whitening
+                + match decoder {
+                    Amp | AmpAssigned => 30.0 * (4.0 * product + 2e-8 * v * v),
+                    _ => 0.0,
+                };
+            // Assignment by augmenting paths.
+            if !matches!(decoder, MatchedFilter | Whitened | Amp) {
+                seconds += 1e-10 * v.powi(3);
+            }
+            tables = 6.0;
+        }
+        if c.read_query {
+            seconds += whitening + 4.0 * v.powi(3) * 48e-12;
+            tables = tables.max(5.0);
+        }
+        (seconds, tables)
+    }
+
     /// Rough cost of the job, for scheduling (longest first), `--dry-run` and the memory check.
     #[must_use]
     pub fn cost(&self) -> Cost {
@@ -509,6 +547,21 @@ impl Job {
             Precision::F64 => 8.0,
         };
         let (gemm, scan) = (6.0e-12 * width, 0.6e-9);
+        if let Some(mlp) = c.model.mlp() {
+            let (m, d, out) = (mlp.width as f64, c.input.dim as f64, c.output.dim as f64);
+            let features = n * m * (3.0 * 2.0 * d * gemm + 1.5e-9 * width / 4.0);
+            let tables = 3.0 * v * m * 2.0 * (d + 2.0 * out) * gemm + 3.0 * v * v * out * gemm;
+            let seconds = 2e-3
+                + features
+                + tables
+                + n * l * d * (1.2e-9 + 2.0 * gemm)
+                + v * (d + out) * 8e-9
+                + m * d * 8e-9;
+            let bytes = width * (v * (d + 2.0 * out) + 3.0 * out * m + m * d + 512.0 * (m + v))
+                + 4.0 * (n + c.test_sequences as f64) * (l + 6.0)
+                + 4.0 * f64::from(1 << 20);
+            return Cost { seconds, bytes };
+        }
         if c.engine != Engine::Early {
             // Three passes over the training batch with logits, two of them with gradients.
             let (di, d_out) = (c.input.dim as f64, c.output.dim as f64);
@@ -536,7 +589,10 @@ impl Job {
             (false, true) => v * d_out,
             (false, false) => 0.0,
         };
+        let (extra_seconds, tables) = self.decoding_cost();
+        let seconds = seconds + extra_seconds;
         let bytes = width * (v * (di + 2.0 * d_out) + 2.0 * stored)
+            + 8.0 * tables * v * v
             + 4.0 * tokens
             + 80.0 * v
             + 16.0 * n
@@ -595,9 +651,9 @@ pub enum JobError {
         "decompose = true: the noise parts are defined in the small-step limit, which is the early engine"
     )]
     PartsOfExact,
-    /// No engine for the hidden layer.
-    #[error("model = mlp: this version has the formulas of the attention-MLP model but no engine")]
-    MlpNotSimulated,
+    /// What is defined for the attention-only model alone.
+    #[error("{0} with an MLP: it is defined for the attention-only model alone")]
+    NotWithMlp(&'static str),
     /// The decoders' tables are dense in the vocabulary.
     #[error(
         "vocab = {0} with decoders or read_query: they hold V x V tables and take at most {max} tokens",
@@ -628,18 +684,18 @@ pub enum JobError {
 }
 
 /// The outcome of an exact trial, in the units of the early engine: `q` over
-/// `gamma_w |z_EOS|^2 S0`, `S0 = eta/(L^2 V)`.
+/// `gamma_w |z_EOS|^2 S0`, `S0 = eta/(L^2 V)`, times `m` with a hidden layer.
 fn measure<R: Real>(
     setting: &Setting,
-    embeddings: &Embeddings<R>,
-    permutation: &Permutation,
+    (embeddings, hidden, permutation): (&Embeddings<R>, Option<&Hidden<R>>, &Permutation),
     trial: &ExactTrial<R>,
     rates: Rates,
     norm2: f64,
 ) -> Result<Outcome, JobError> {
     let finite = |x: &Matrix<R>| x.data().iter().all(|x| x.to_f64().is_finite());
-    let unit =
-        rates.gamma_w * norm2 * rates.eta / ((setting.len as f64).powi(2) * setting.vocab as f64);
+    let width = hidden.map_or(1.0, |hidden| hidden.width() as f64);
+    let unit = rates.gamma_w * norm2 * rates.eta * width
+        / ((setting.len as f64).powi(2) * setting.vocab as f64);
     let signal = trial.query_trigger_1 / unit;
     let scores: Vec<f64> = trial.token_scores_1.iter().map(|x| x / unit).collect();
     let crosstalk = trigger_scores(embeddings);
@@ -671,17 +727,17 @@ fn measure<R: Real>(
         total: total as u64,
     };
     let (train, test) = (&trial.train[3], &trial.test);
+    let recalled = |value: &Matrix<R>, with_trigger| match hidden {
+        None => Ok(recall(embeddings, permutation, value, with_trigger)),
+        Some(hidden) => mlp::recalled(embeddings, hidden, permutation, value)
+            .ok_or(JobError::NotWithMlp("this input table")),
+    };
     Ok(Outcome {
         train_attention: Some(count(train.attention_hits, train.samples)),
         attention: count(test.attention_hits, test.samples),
         accuracy: count(test.correct, test.samples),
-        recall: recall(
-            embeddings,
-            permutation,
-            &trial.value_2,
-            setting.trigger_in_values,
-        ),
-        one_step: recall(embeddings, permutation, &trial.value_1, false),
+        recall: recalled(&trial.value_2, setting.trigger_in_values)?,
+        one_step: recalled(&trial.value_1, false)?,
         attention_weight: Some(test.attention_mean),
         signal,
         spread_squared,

@@ -13,6 +13,7 @@ pub mod experiment;
 pub mod figure;
 mod files;
 pub mod job;
+mod keystream;
 pub mod linalg;
 pub mod progress;
 pub mod replay;

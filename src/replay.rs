@@ -4,11 +4,13 @@
 //! Nothing is drawn here; a case brings its own embeddings and sequences, so
 //! two programs can be compared number by number.
 
+use recall_theory::{Activation, MlpInput};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::descent::exact::{self, Problem, ProblemError, State};
+use crate::descent::hidden::Hidden;
 use crate::descent::{Evaluation, Rates};
 use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real};
@@ -64,13 +66,13 @@ pub enum ReplayError {
         /// What is allowed.
         allowed: String,
     },
-    /// A model that this version cannot train.
+    /// A hidden layer of which only a part is given.
     #[error(
-        "{key} is set, but the MLP model is not yet supported by this version: it replays attention-only cases (activation, m and inputs.W_in null)"
+        "{missing} is missing: a hidden layer needs activation, m and inputs.W_in, an attention-only case has all three null"
     )]
-    MlpUnsupported {
-        /// The key that asks for it.
-        key: &'static str,
+    HalfMlp {
+        /// The key that is not there.
+        missing: &'static str,
     },
     /// Overflow during training.
     #[error("outputs.{key} is not finite: the inputs or step sizes are too large")]
@@ -106,11 +108,26 @@ pub struct Inputs {
     pub pos_test: Vec<u32>,
 }
 
+/// The hidden layer of a case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HiddenCase {
+    /// `phi`.
+    pub activation: Activation,
+    /// Width `m`.
+    pub width: usize,
+    /// What the layer sees; raw unless the case says otherwise.
+    pub input: MlpInput,
+    /// Weights, `m x d`.
+    pub weights: Vec<Vec<f64>>,
+}
+
 /// A reference case: settings, literal inputs and, if it has them, reference outputs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     /// Name.
     pub name: String,
+    /// The hidden layer, if there is one.
+    pub mlp: Option<HiddenCase>,
     /// Vocabulary size `V`.
     pub vocab: usize,
     /// Embedding dimension `d`.
@@ -175,11 +192,6 @@ impl Case {
             .as_object()
             .ok_or(ReplayError::NotAnObject("the case"))?;
         let top = Keys { map, prefix: "" };
-        for key in ["activation", "m"] {
-            if top.is_set(key) {
-                return Err(ReplayError::MlpUnsupported { key });
-            }
-        }
         let inputs = Keys {
             map: map
                 .get("inputs")
@@ -188,10 +200,26 @@ impl Case {
                 .ok_or(ReplayError::NotAnObject("inputs"))?,
             prefix: "inputs.",
         };
-        if inputs.is_set("W_in") {
-            return Err(ReplayError::MlpUnsupported { key: "inputs.W_in" });
-        }
+        let hidden = [
+            ("activation", top.is_set("activation")),
+            ("m", top.is_set("m")),
+            ("inputs.W_in", inputs.is_set("W_in")),
+        ];
+        let mlp = if hidden.iter().any(|(_, set)| *set) {
+            if let Some((missing, _)) = hidden.iter().find(|(_, set)| !set) {
+                return Err(ReplayError::HalfMlp { missing });
+            }
+            Some(HiddenCase {
+                activation: top.required("activation")?,
+                width: top.required("m")?,
+                input: top.optional("mlp_input")?.unwrap_or(MlpInput::Raw),
+                weights: inputs.required("W_in")?,
+            })
+        } else {
+            None
+        };
         let case = Case {
+            mlp,
             name: top.required("name")?,
             vocab: top.required("V")?,
             dim: top.required("d")?,
@@ -259,6 +287,15 @@ impl Case {
                 vector(&format!("{key}[{v}]"), row, dim)?;
             }
         }
+        if let Some(mlp) = &self.mlp {
+            if mlp.width == 0 {
+                return Err(range("m", mlp.width, "must be at least 1"));
+            }
+            shape("inputs.W_in", "rows", mlp.weights.len(), ("m", mlp.width))?;
+            for (k, row) in mlp.weights.iter().enumerate() {
+                vector(&format!("inputs.W_in[{k}]"), row, dim)?;
+            }
+        }
         vector("inputs.z_trig", &i.z_trig, dim)?;
         vector("inputs.z_eos", &i.z_eos, dim)?;
         shape("inputs.pi", "entries", i.pi.len(), ("V", self.vocab))?;
@@ -304,8 +341,10 @@ impl Case {
             shape(pos_key, "entries", pos.len(), count)?;
             indices(pos_key, pos, ("L", self.len))?;
         }
+        let width = self.mlp.as_ref().map_or(self.dim, |mlp| mlp.width);
         for (what, rows, cols) in [
             ("d x d", self.dim, self.dim),
+            ("d x m", self.dim, width),
             ("tests x V", test, self.vocab),
             ("tests x d", test, self.dim),
         ] {
@@ -465,7 +504,7 @@ pub struct Report<'a> {
     pub eta: f64,
     pub gamma_w: f64,
     pub gamma_v: f64,
-    pub activation: Option<&'a str>,
+    pub activation: Option<Activation>,
     pub value_trigger: bool,
     pub T: usize,
     pub lr_v: f64,
@@ -483,11 +522,11 @@ impl<'a> Report<'a> {
             d: case.dim,
             L: case.len,
             N: case.samples,
-            m: None,
+            m: case.mlp.as_ref().map(|mlp| mlp.width),
             eta: case.rates.eta,
             gamma_w: case.rates.gamma_w,
             gamma_v: case.rates.gamma_v,
-            activation: None,
+            activation: case.mlp.as_ref().map(|mlp| mlp.activation),
             value_trigger: case.value_trigger,
             T: case.steps,
             lr_v: case.lr_v,
@@ -524,8 +563,15 @@ pub fn replay_as<R: Real>(case: &Case) -> Result<Outputs, ReplayError> {
     let query = real(&i.z_eos);
     let train = case.batch(&i.tokens, &i.pos);
     let test = case.batch(&i.tokens_test, &i.pos_test);
-    let problem = Problem::new(&embeddings, &query, &train, case.value_trigger)?;
-    let fresh = Problem::new(&embeddings, &query, &test, case.value_trigger)?;
+    let hidden = case.mlp.as_ref().map(|mlp| Hidden {
+        activation: mlp.activation,
+        input: mlp.input,
+        weights: Matrix::from_vec(mlp.width, case.dim, real(&mlp.weights.concat())),
+    });
+    let seen = |batch| {
+        Problem::new(&embeddings, &query, batch, case.value_trigger)?.with_hidden(hidden.as_ref())
+    };
+    let (problem, fresh) = (seen(&train)?, seen(&test)?);
 
     let at_zero = exact::evaluate_zero(&problem);
     let one = exact::step_one(&problem, case.rates.eta);

@@ -31,6 +31,8 @@ pub enum Purpose {
     Test = 7,
     /// Noise of the noisy oracle.
     Oracle = 8,
+    /// Weights of the hidden layer, row by row.
+    Hidden = 9,
 }
 
 /// The 256-bit key from which all streams of a job derive.

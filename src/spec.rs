@@ -12,6 +12,7 @@ use recall_theory::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::decode::DecoderSet;
 use crate::descent::early::NoiseParts;
 use crate::job::{Axis, Configuration, Job, Precision};
 
@@ -514,7 +515,45 @@ pub enum Kind {
     Bound {
         /// Margin by which an accuracy may exceed the bound and still count as keeping it.
         margin: f64,
+        /// Decoders judged beside the matched filter that every trial measures.
+        #[serde(default)]
+        decoders: DecoderSet,
+        /// Noise levels `kappa` at which the decoders also read the noisy oracle.
+        #[serde(default)]
+        oracle: Vec<f64>,
     },
+    /// Sample thresholds of decoders of the first gradient, on the grid of `N` of each
+    /// configuration, beside the lower bound.
+    Decoders {
+        /// The decoders.
+        decoders: DecoderSet,
+        /// Accuracy that defines the threshold.
+        level: f64,
+        /// Margin by which an accuracy may exceed the bound and still count as keeping it.
+        margin: f64,
+        /// Tests of the whitened decoder's thresholds against their formula.
+        test: ThresholdTest,
+    },
+    /// The query of step 2 read beside the first gradient, against the bound on every reader.
+    Query {
+        /// Margin by which an alignment may exceed the bound and still count as keeping it.
+        margin: f64,
+        /// Margin of the channel's noise over signal against its formula, as a factor.
+        #[serde(default = "default_constant")]
+        constant: f64,
+    },
+}
+
+impl Kind {
+    /// Which decoders the trials measure, and whether they read the query.
+    #[must_use]
+    pub fn measured(&self) -> (DecoderSet, bool) {
+        match self {
+            Kind::Bound { decoders, .. } | Kind::Decoders { decoders, .. } => (*decoders, false),
+            Kind::Query { .. } => (DecoderSet::NONE, true),
+            _ => (DecoderSet::NONE, false),
+        }
+    }
 }
 
 fn horizontal() -> SearchAxis {
@@ -786,7 +825,41 @@ impl Experiment {
                 level(*p)?;
                 accuracy_test(test)?;
             }
-            Kind::Bound { margin } => positive("task.margin", *margin)?,
+            Kind::Bound {
+                margin,
+                decoders,
+                oracle,
+            } => {
+                positive("task.margin", *margin)?;
+                for kappa in oracle {
+                    positive("task.oracle", *kappa)?;
+                }
+                if decoders.is_empty() && !oracle.is_empty() {
+                    return Err(
+                        "task.oracle needs task.decoders: name those that read the noisy gradient"
+                            .into(),
+                    );
+                }
+            }
+            Kind::Decoders {
+                decoders,
+                level: p,
+                margin,
+                test,
+            } => {
+                positive("task.margin", *margin)?;
+                level(*p)?;
+                law_test(test)?;
+                if decoders.is_empty() {
+                    return Err("task.decoders is empty: name at least one".into());
+                }
+            }
+            Kind::Query { margin, constant } => {
+                positive("task.margin", *margin)?;
+                if constant.is_nan() || *constant <= 1.0 {
+                    return Err(format!("task.constant = {constant}: a factor above 1"));
+                }
+            }
         }
         for (name, design) in [("quick", &self.profile.quick), ("full", &self.profile.full)] {
             let Some(design) = design else { continue };
@@ -817,6 +890,17 @@ impl Experiment {
                     .map_err(|e| format!("profile.{name}.blocks[{i}]: {e}"))?;
                 if settings.is_empty() {
                     return Err(format!("profile.{name}.blocks[{i}]: a list is empty"));
+                }
+                let (decoders, read_query) = self.kind.measured();
+                if decoders.is_empty() && !read_query {
+                    continue;
+                }
+                for s in &settings {
+                    let mut job = design.job(s, 0);
+                    job.config.decoders = decoders;
+                    job.config.read_query = read_query;
+                    job.validate()
+                        .map_err(|e| format!("profile.{name}.blocks[{i}]: {e}"))?;
                 }
             }
         }

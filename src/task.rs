@@ -10,6 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 use recall_theory::Labels;
 
+use crate::keystream::{BLOCK, Keystream, LANES};
+
 /// Maps a 32-bit word to `0..n`.
 #[must_use]
 pub fn word_to_index(word: u32, n: usize) -> u32 {
@@ -116,7 +118,7 @@ fn next_words(rng: &mut ChaCha8Rng, bytes: &mut [u8], words: &mut [u32]) {
 /// `N L`.
 #[derive(Debug, Clone)]
 pub struct Stream<'a> {
-    rng: ChaCha8Rng,
+    words: Keystream,
     permutation: &'a Permutation,
     len: usize,
     samples: usize,
@@ -124,7 +126,7 @@ pub struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// Samples `0..samples` of a stream that stands at its first word.
+    /// Samples `0..samples` of the stream that `rng` reads, from its first word on.
     #[must_use]
     pub fn new(
         rng: ChaCha8Rng,
@@ -134,7 +136,7 @@ impl<'a> Stream<'a> {
         labels: Labels,
     ) -> Self {
         Stream {
-            rng,
+            words: Keystream::new(rng),
             permutation,
             len,
             samples,
@@ -148,57 +150,127 @@ impl<'a> Stream<'a> {
         self.samples
     }
 
-    /// Reads samples in any order; consecutive ones without seeking.
+    /// Label of each sample, `N` entries.
+    #[must_use]
+    pub fn labels(&self) -> Vec<u32> {
+        let vocab = self.permutation.vocab();
+        if self.labels == Labels::Balanced {
+            return (0..self.samples).map(|n| (n % vocab) as u32).collect();
+        }
+        let mut labels = Vec::with_capacity(self.samples);
+        let width = self.len as u64 + 1;
+        let mut words = self.words.clone();
+        // A label takes two words, so two blocks; a short sequence is read whole.
+        if !words.is_wide() || width <= 2 * BLOCK as u64 {
+            let mut reader = self.reader();
+            let every: Vec<u32> = (0..self.samples as u32).collect();
+            for piece in every.chunks(reader.piece()) {
+                for (tokens, position) in reader.read(piece).iter() {
+                    labels.push(self.permutation.label(tokens[position]));
+                }
+            }
+            return labels;
+        }
+        let mut blocks = [[0; BLOCK]; LANES];
+        let mut pick = |places: &[u64; LANES]| {
+            words.blocks(&places.map(|w| w / BLOCK as u64), &mut blocks);
+            std::array::from_fn::<u32, LANES, _>(|i| blocks[i][places[i] as usize % BLOCK])
+        };
+        for first in (0..self.samples as u64).step_by(LANES) {
+            let start: [u64; LANES] = std::array::from_fn(|i| (first + i as u64) * width);
+            let position = pick(&start.map(|s| s + width - 1));
+            let informative = pick(&std::array::from_fn(|i| {
+                start[i] + u64::from(word_to_index(position[i], self.len))
+            }));
+            let left = (self.samples as u64 - first).min(LANES as u64);
+            for word in &informative[..left as usize] {
+                labels.push(self.permutation.label(word_to_index(*word, vocab)));
+            }
+        }
+        labels
+    }
+
+    /// Reads samples in any order.
     #[must_use]
     pub fn reader(&self) -> Reader<'a> {
+        let width = self.len + 1;
+        let piece = (PIECE_WORDS / width).max(1);
         Reader {
-            rng: self.rng.clone(),
-            permutation: self.permutation,
-            labels: self.labels,
-            next: 0,
-            bytes: vec![0; 4 * (self.len + 1)],
-            words: vec![0; self.len + 1],
+            stream: self.clone(),
+            buffer: vec![0; piece * width],
         }
     }
 }
 
-/// One sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sample<'a> {
-    /// `L` tokens.
-    pub tokens: &'a [u32],
-    /// Informative position, 0-based.
-    pub position: usize,
-    /// Label.
-    pub label: u32,
-}
+/// Words that a [`Reader`] holds, but for a sequence that is longer: they stay in the first cache.
+const PIECE_WORDS: usize = 1 << 12;
 
 /// Draws samples of a [`Stream`] again; allocates nothing after it is made.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
-    rng: ChaCha8Rng,
-    permutation: &'a Permutation,
-    labels: Labels,
-    next: usize,
-    bytes: Vec<u8>,
-    words: Vec<u32>,
+    stream: Stream<'a>,
+    buffer: Vec<u32>,
 }
 
 impl Reader<'_> {
-    /// Sample `n`.
-    pub fn read(&mut self, n: usize) -> Sample<'_> {
-        if n != self.next {
-            let words = self.words.len() as u128;
-            self.rng.set_word_pos(n as u128 * words);
+    /// Largest number of samples that is read at a time.
+    #[must_use]
+    pub fn piece(&self) -> usize {
+        self.buffer.len() / (self.stream.len + 1)
+    }
+
+    /// The samples with these indices, at most [`Reader::piece`].
+    ///
+    /// # Panics
+    /// If there are more.
+    pub fn read(&mut self, samples: &[u32]) -> Sequences<'_> {
+        let width = self.stream.len + 1;
+        let words = &mut self.buffer[..samples.len() * width];
+        self.stream.words.read(samples, width, words);
+        for (&n, words) in samples.iter().zip(words.chunks_exact_mut(width)) {
+            let (position, _) = decode(
+                n as usize,
+                words,
+                self.stream.permutation,
+                self.stream.labels,
+            );
+            words[width - 1] = position;
         }
-        self.next = n + 1;
-        next_words(&mut self.rng, &mut self.bytes, &mut self.words);
-        let (position, label) = decode(n, &mut self.words, self.permutation, self.labels);
-        Sample {
-            tokens: &self.words[..self.words.len() - 1],
-            position: position as usize,
-            label,
+        Sequences { width, words }
+    }
+
+    /// The samples with these indices, each as its tokens and its position.
+    #[must_use]
+    pub fn collect(mut self, samples: &[u32]) -> Vec<u32> {
+        let mut words = Vec::with_capacity(samples.len() * (self.stream.len + 1));
+        for piece in samples.chunks(self.piece()) {
+            words.extend_from_slice(self.read(piece).words);
         }
+        words
+    }
+}
+
+/// Consecutive samples, each as `L` tokens and its informative position.
+#[derive(Debug, Clone, Copy)]
+pub struct Sequences<'a> {
+    width: usize,
+    words: &'a [u32],
+}
+
+impl<'a> Sequences<'a> {
+    /// Samples of length `len`, as [`Reader::collect`] gives them.
+    #[must_use]
+    pub fn new(words: &'a [u32], len: usize) -> Self {
+        let width = len + 1;
+        Sequences { width, words }
+    }
+
+    /// Tokens and informative position of each sample.
+    pub fn iter(self) -> impl Iterator<Item = (&'a [u32], usize)> {
+        self.words.chunks_exact(self.width).map(|sample| {
+            let (tokens, position) = sample.split_at(sample.len() - 1);
+            (tokens, position[0] as usize)
+        })
     }
 }
 
@@ -308,18 +380,26 @@ mod tests {
 
     #[test]
     fn a_reader_draws_the_batch_again_in_any_order() {
-        for (labels, len) in [(Labels::Iid, 1), (Labels::Balanced, 5), (Labels::Iid, 150)] {
+        for (labels, len) in [
+            (Labels::Iid, 1),
+            (Labels::Balanced, 5),
+            (Labels::Iid, 150),
+            (Labels::Iid, 5000),
+        ] {
             let pi = Permutation::random(37, &mut key().stream(Purpose::Permutation));
             let rng = key().stream(Purpose::Train);
             let whole = Batch::draw(&mut rng.clone(), &pi, len, 60, labels);
             let stream = Stream::new(rng, &pi, len, 60, labels);
-            let mut reader = stream.reader();
-            for n in (0..60).chain([7, 8, 3, 59, 0, 0]) {
-                let sample = reader.read(n);
-                assert_eq!(sample.tokens, whole.sequence(n));
-                assert_eq!(sample.position as u32, whole.position[n]);
-                assert_eq!(sample.label, whole.label[n]);
+            assert_eq!(stream.labels(), whole.label);
+            let order: Vec<u32> = (0..60).chain([7, 8, 3, 59, 0, 0]).collect();
+            let words = stream.reader().collect(&order);
+            let mut found = Sequences::new(&words, len).iter();
+            for n in order {
+                let (tokens, position) = found.next().unwrap();
+                assert_eq!(tokens, whole.sequence(n as usize));
+                assert_eq!(position as u32, whole.position[n as usize]);
             }
+            assert!(found.next().is_none());
         }
     }
 

@@ -427,7 +427,7 @@ fn bad_case_files_are_named_and_nothing_is_written() {
         std::fs::write(path(name), bytes).unwrap();
         path(name)
     };
-    let mlp = case("c4_mlp_relu.full.json").to_str().unwrap().to_owned();
+    let mlp = std::fs::read_to_string(case("c4_mlp_relu.full.json")).unwrap();
     for (file, texts) in [
         (path("missing.json"), vec!["missing.json", "No such file"]),
         (
@@ -450,7 +450,14 @@ fn bad_case_files_are_named_and_nothing_is_written() {
             ),
             vec!["the key gamma_w is missing"],
         ),
-        (mlp, vec!["c4_mlp_relu", "MLP model is not yet supported"]),
+        (
+            put(
+                "half.json",
+                mlp.replacen("\"activation\"", "\"activated\"", 1)
+                    .as_bytes(),
+            ),
+            vec!["half.json", "activation is missing"],
+        ),
         (dir.path().to_str().unwrap().to_owned(), vec!["directory"]),
     ] {
         refused(&["replay", &file, "--out", &out], 1, &texts);

@@ -7,7 +7,7 @@ use recall_capacity::descent::exact::{self, Problem, State};
 use recall_capacity::descent::{Evaluation, Rates};
 use recall_capacity::embedding::{Embeddings, Table};
 use recall_capacity::linalg::Matrix;
-use recall_capacity::replay::{Case, Measure, ReplayError, Report, compare, replay, replay_as};
+use recall_capacity::replay::{Case, Measure, Report, compare, replay, replay_as};
 use recall_capacity::rng::{Purpose, StreamKey};
 use recall_capacity::task::{Batch, Permutation};
 use recall_theory::{Embedding, Labels, Setting};
@@ -19,7 +19,7 @@ const TINY: &str = include_str!("data/oracle/c6_tiny_order_one.full.json");
 
 #[test]
 fn reference_cases_agree_array_by_array() {
-    for text in [TRIGGER_IN_VALUES, TINY] {
+    for text in [TRIGGER_IN_VALUES, TINY, WITH_MLP] {
         let case = Case::from_json(text).unwrap();
         let outputs = replay(&case).unwrap();
         let reference = case.reference.as_ref().unwrap();
@@ -90,18 +90,36 @@ fn tiny_with(pointer: &str, value: Value) -> String {
 }
 
 #[test]
+fn a_wrong_hidden_layer_is_refused_by_the_name_of_its_key() {
+    for (pointer, value, message) in [
+        ("/activation", json!(null), "activation is missing"),
+        ("/inputs/W_in", json!(null), "inputs.W_in is missing"),
+        ("/activation", json!("step"), "is no activation"),
+        ("/m", json!(63), "inputs.W_in has 64 rows, expected m = 63"),
+        ("/m", json!(0), "m = 0: must be at least 1"),
+        (
+            "/inputs/W_in/2",
+            json!([1.0]),
+            "inputs.W_in[2] has 1 entries, expected d = 16",
+        ),
+    ] {
+        let mut case: Value = serde_json::from_str(WITH_MLP).unwrap();
+        *case.pointer_mut(pointer).unwrap() = value;
+        let error = Case::from_json(&case.to_string()).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
 fn a_wrong_case_is_refused_by_the_name_of_its_key() {
-    let error = Case::from_json(WITH_MLP).unwrap_err();
-    assert!(matches!(error, ReplayError::MlpUnsupported { .. }));
-    assert!(error.to_string().contains("MLP model is not yet supported"));
     for (pointer, value, message) in [
         ("/V", json!(9), "inputs.Z_in has 8 rows, expected V = 9"),
         ("/V", json!(-1), "V: invalid value"),
         ("/V", json!(0), "V = 0: must be at least 1"),
         ("/eta", json!(null), "the key eta is missing"),
         ("/T", json!(10_000_000), "T = 10000000: must be at most"),
-        ("/m", json!(64), "m is set"),
-        ("/inputs/W_in", json!([]), "inputs.W_in is set"),
+        ("/m", json!(64), "activation is missing"),
+        ("/inputs/W_in", json!([]), "activation is missing"),
         ("/inputs", json!(3), "inputs must be a JSON object"),
         (
             "/inputs/Z_out/3",

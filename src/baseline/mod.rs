@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::decode::Decoder;
+use crate::decode::query::Reading;
 use crate::experiment::{Records, ThresholdRow, contribution, count, jobs};
 use crate::job::{Axis, Configuration, Job, Record};
 use crate::report::{Judged, ReportError, judge, write_file};
@@ -93,6 +95,10 @@ pub enum Measured {
     NoiseRatio,
     /// Size of attention scores: the signal, or a variance over tokens.
     Score(Score),
+    /// Accuracy of a decoder of the first gradient.
+    Decoded(Decoder),
+    /// Squared cosine of a reading of the query with the trigger.
+    Aligned(Reading),
 }
 
 impl From<Quantity> for Measured {
@@ -117,6 +123,8 @@ impl Measured {
             Measured::OneStep => "one-step accuracy",
             Measured::NoiseRatio => "noise ratio",
             Measured::Score(score) => score.words().1,
+            Measured::Decoded(decoder) => decoder.name(),
+            Measured::Aligned(reading) => reading.name(),
         }
     }
 }
@@ -431,6 +439,17 @@ fn trial(measured: Measured, record: &Record) -> Option<(f64, Option<u64>)> {
             let value = contribution(score, record)?;
             return value.is_finite().then_some((value, None));
         }
+        Measured::Decoded(decoder) => {
+            let decoded = &record.outcome.decoders;
+            let c = decoded.iter().find(|d| d.decoder == decoder)?.correct;
+            return (c.total > 0).then(|| (c.rate(), Some(c.total)));
+        }
+        Measured::Aligned(reading) => {
+            let query = record.outcome.query.as_ref()?;
+            let read = query.readings.iter().find(|r| r.reading == reading)?;
+            let value = read.alignment / query.trigger_squared;
+            return value.is_finite().then_some((value, None));
+        }
     };
     let c = count(quantity, record)?;
     (c.total > 0).then(|| (c.rate(), Some(c.total)))
@@ -447,15 +466,29 @@ fn quantities(kind: &Kind) -> Vec<Measured> {
         }
         Kind::Curves { quantities, .. } => quantities.iter().map(|&q| q.into()).collect(),
         Kind::Phase { quantity, .. } => vec![(*quantity).into()],
-        Kind::Bound { .. } => vec![Measured::OneStep, Measured::Accuracy],
+        Kind::Bound { decoders, .. } => [Measured::OneStep, Measured::Accuracy]
+            .into_iter()
+            .chain(decoders.iter().map(Measured::Decoded))
+            .collect(),
+        Kind::Decoders { decoders, .. } => decoders.iter().map(Measured::Decoded).collect(),
+        Kind::Query { .. } => Reading::ALL.map(Measured::Aligned).to_vec(),
     }
 }
 
-/// Every configuration that the experiment measured, with all its trials.
+/// Every configuration that the experiment measured, with all its trials; not those behind a noisy
+/// oracle, whose batches are the same.
 fn cells(experiment: &Experiment, design: &Design, records: &dyn Records) -> Vec<Cell> {
     let of_block = |(i, b): (usize, &crate::spec::Block)| -> Vec<(Option<usize>, Job)> {
         let settings = b.settings().unwrap_or_default();
-        let per_seed = |s| (0..design.seeds).map(move |seed| (Some(i), design.job(s, seed)));
+        let (decoders, read_query) = experiment.kind.measured();
+        let per_seed = |s| {
+            (0..design.seeds).map(move |seed| {
+                let mut job = design.job(s, seed);
+                job.config.decoders = decoders;
+                job.config.read_query = read_query;
+                (Some(i), job)
+            })
+        };
         settings.iter().flat_map(per_seed).collect()
     };
     let wanted: Vec<(Option<usize>, Job)> = match &experiment.kind {

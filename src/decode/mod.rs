@@ -72,6 +72,9 @@ impl Decoder {
 pub struct DecoderSet(u8);
 
 impl DecoderSet {
+    /// No decoder.
+    pub const NONE: DecoderSet = DecoderSet(0);
+
     /// Whether a decoder is in the set.
     #[must_use]
     pub fn contains(self, decoder: Decoder) -> bool {

@@ -18,15 +18,15 @@ use crate::decode::Decoded;
 use crate::decode::query::QueryOutcome;
 use crate::embedding::Embeddings;
 use crate::linalg::Real;
-use crate::task::{Batch, Permutation, Reader, Stream, by_label};
+use crate::task::{Batch, Permutation, Reader, Sequences, Stream, by_label};
 
 /// What the gradients are averaged over.
 #[derive(Debug, Clone, Copy)]
 pub enum Training<'a> {
     /// The empirical gradient on a batch.
     Batch(&'a Batch),
-    /// The same on samples that are drawn again whenever they are read: 8 bytes a sample, the
-    /// same outcome to the last bit.
+    /// The same on samples that are drawn when they are read. A large batch is drawn again at
+    /// each pass and takes 8 bytes a sample; the outcome is that of the batch to the last bit.
     Stream(&'a Stream<'a>),
     /// The population gradient (`N = inf`).
     Population,
@@ -240,7 +240,7 @@ pub fn run<R: Real>(trial: &Trial<'_, R>) -> (Outcome, EarlyState<R>) {
 }
 
 /// Population variance of a table over tokens.
-fn variance(x: &[f64]) -> f64 {
+pub(super) fn variance(x: &[f64]) -> f64 {
     let mean = x.iter().sum::<f64>() / x.len() as f64;
     x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / x.len() as f64
 }
@@ -258,12 +258,17 @@ struct Groups<'a> {
 /// Training samples, and their order by label: label `j` owns `order[start[j]..start[j + 1]]`.
 struct Grouped<'a> {
     source: Source<'a>,
+    len: usize,
     order: Vec<u32>,
     start: Vec<u32>,
 }
 
 enum Source<'a> {
-    Stored(&'a Batch),
+    /// In the order of the batch.
+    Batch(&'a Batch),
+    /// In the order of the labels, see [`Sequences`].
+    Sorted(Vec<u32>),
+    /// Drawn again at each pass.
     Drawn(RefCell<Reader<'a>>),
 }
 
@@ -279,42 +284,59 @@ impl Grouped<'_> {
 
     /// Shows the samples of label `j` in order: tokens and informative position.
     fn visit(&self, j: usize, mut see: impl FnMut(&[u32], usize)) {
-        let order = &self.order[self.places(j)];
+        let places = self.places(j);
+        let order = &self.order[places.clone()];
         match &self.source {
-            Source::Stored(batch) => {
+            Source::Batch(batch) => {
                 for &n in order {
                     let n = n as usize;
                     see(batch.sequence(n), batch.position[n] as usize);
                 }
             }
+            Source::Sorted(words) => {
+                let width = self.len + 1;
+                let words = &words[places.start * width..places.end * width];
+                for (tokens, position) in Sequences::new(words, self.len).iter() {
+                    see(tokens, position);
+                }
+            }
             Source::Drawn(reader) => {
                 let mut reader = reader.borrow_mut();
-                for &n in order {
-                    let sample = reader.read(n as usize);
-                    see(sample.tokens, sample.position);
+                for piece in order.chunks(reader.piece()) {
+                    for (tokens, position) in reader.read(piece).iter() {
+                        see(tokens, position);
+                    }
                 }
             }
         }
     }
 }
 
+/// Largest training batch that is kept in memory, in bytes. A larger one is drawn again at each
+/// pass, and memory grows by 8 bytes a sample.
+const STORED_BYTES: usize = 32 << 20;
+
 impl<'a> Groups<'a> {
     fn new<R>(trial: &Trial<'a, R>) -> Self {
         let vocab = trial.setting.vocab;
+        let len = trial.setting.len;
         let data = match trial.training {
             Training::Population => None,
-            Training::Batch(batch) => Some((Source::Stored(batch), batch.by_label(vocab))),
+            Training::Batch(batch) => Some((Source::Batch(batch), batch.by_label(vocab))),
             Training::Stream(stream) => {
-                let mut reader = stream.reader();
-                let labels: Vec<u32> = (0..stream.samples())
-                    .map(|n| reader.read(n).label)
-                    .collect();
-                let order = by_label(&labels, vocab);
-                Some((Source::Drawn(RefCell::new(reader)), order))
+                let (order, start) = by_label(&stream.labels(), vocab);
+                let reader = stream.reader();
+                let source = if 4 * order.len() * (len + 1) <= STORED_BYTES {
+                    Source::Sorted(reader.collect(&order))
+                } else {
+                    Source::Drawn(RefCell::new(reader))
+                };
+                Some((source, (order, start)))
             }
         };
         let data = data.map(|(source, (order, start))| Grouped {
             source,
+            len,
             order,
             start,
         });
@@ -410,26 +432,26 @@ impl<'a> Groups<'a> {
 
 /// The token that a sample attends to, and whether at its informative position, in 32 bits.
 #[derive(Clone, Copy)]
-struct Attended(u32);
+pub(super) struct Attended(u32);
 
 impl Attended {
     const HIT: u32 = 1 << 31;
 
-    fn new(token: u32, hit: bool) -> Self {
+    pub(super) fn new(token: u32, hit: bool) -> Self {
         Attended(token | if hit { Self::HIT } else { 0 })
     }
 
-    fn token(self) -> usize {
+    pub(super) fn token(self) -> usize {
         (self.0 & !Self::HIT) as usize
     }
 
-    fn hit(self) -> bool {
+    pub(super) fn hit(self) -> bool {
         self.0 & Self::HIT != 0
     }
 }
 
 /// Scores `w . k` of the learned query, in units of `S0`.
-struct Scores<'a> {
+pub(super) struct Scores<'a> {
     token: &'a [f64],
     trigger: f64,
     /// Softmax gain per unit of score; unused by argmax.
@@ -437,7 +459,7 @@ struct Scores<'a> {
 }
 
 impl<'a> Scores<'a> {
-    fn new(setting: &Setting, token: &'a [f64], trigger: f64) -> Self {
+    pub(super) fn new(setting: &Setting, token: &'a [f64], trigger: f64) -> Self {
         let gain = match setting.attention {
             Attention::Argmax => f64::INFINITY,
             Attention::Strength(g) => g / recall_theory::attention::nominal_signal(setting),
@@ -455,7 +477,7 @@ impl<'a> Scores<'a> {
     }
 
     /// Attended position, the lowest among equals.
-    fn argmax(&self, sequence: &[u32], position: usize) -> usize {
+    pub(super) fn argmax(&self, sequence: &[u32], position: usize) -> usize {
         // Where the informative position beats every token score it is the only largest one: a
         // maximum without its place, in independent lanes, settles most samples.
         let mut lanes = [f64::NEG_INFINITY; 4];

@@ -18,7 +18,8 @@ use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real, View, gemm};
 use crate::task::Batch;
 
-use super::{Evaluation, Model, Rates};
+use super::hidden::Hidden;
+use super::{Evaluation, Rates};
 
 /// Why a problem cannot be set up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +63,7 @@ pub enum ProblemError {
 /// A network's fixed part together with the batch that it sees.
 #[derive(Debug, Clone, Copy)]
 pub struct Problem<'a, R> {
-    model: Model,
+    hidden: Option<&'a Hidden<R>>,
     embeddings: &'a Embeddings<R>,
     batch: &'a Batch,
     trigger_in_values: bool,
@@ -137,7 +138,7 @@ impl<'a, R: Real> Problem<'a, R> {
             }
         }
         Ok(Problem {
-            model: Model::AttentionOnly,
+            hidden: None,
             embeddings,
             batch,
             trigger_in_values,
@@ -145,10 +146,32 @@ impl<'a, R: Real> Problem<'a, R> {
         })
     }
 
-    /// The network's form.
+    /// Puts a hidden layer between attention and the value matrix.
+    ///
+    /// # Errors
+    /// If its weights do not fit the values.
+    pub fn with_hidden(mut self, hidden: Option<&'a Hidden<R>>) -> Result<Self, ProblemError> {
+        if let Some(hidden) = hidden {
+            let (found, expected) = (hidden.weights.cols(), self.context_dim());
+            if found != expected {
+                return Err(ProblemError::Length {
+                    what: "a row of the hidden weights",
+                    found,
+                    expected,
+                });
+            }
+            if hidden.width() == 0 {
+                return Err(ProblemError::Empty("the hidden width"));
+            }
+        }
+        self.hidden = hidden;
+        Ok(self)
+    }
+
+    /// The hidden layer, if there is one.
     #[must_use]
-    pub fn model(&self) -> Model {
-        self.model
+    pub fn hidden(&self) -> Option<&'a Hidden<R>> {
+        self.hidden
     }
 
     /// `|z_EOS|^2`.
@@ -179,9 +202,8 @@ impl<'a, R: Real> Problem<'a, R> {
     /// Columns of the value matrix.
     #[must_use]
     pub fn feature_dim(&self) -> usize {
-        match self.model {
-            Model::AttentionOnly => self.context_dim(),
-        }
+        self.hidden
+            .map_or_else(|| self.context_dim(), Hidden::width)
     }
 
     /// Rows of the value matrix.
@@ -196,6 +218,7 @@ impl<'a, R: Real> Problem<'a, R> {
         let widest = self
             .vocab()
             .max(self.context_dim())
+            .max(self.feature_dim())
             .max(self.output_dim())
             .max(self.batch.len);
         ((1 << 18) / widest)
@@ -294,10 +317,16 @@ impl<'c, T> View2<'c, T> {
     }
 }
 
-/// First step: `V1 = -eta dL/dV` at zero. Logits vanish there, so the gradient is exact from
-/// the counts of (token, label) pairs at any `eta`.
+/// First step: `V1 = -eta dL/dV` at zero. Logits vanish there, so without a hidden layer the
+/// gradient is exact from the counts of (token, label) pairs at any `eta`.
 #[must_use]
 pub fn step_one<R: Real>(problem: &Problem<'_, R>, eta: f64) -> State<R> {
+    if problem.hidden.is_some() {
+        let mut state = State::zero(problem);
+        let pass = Pass::run(problem, &state, true, false);
+        move_value(problem, &mut state, &pass.value, eta);
+        return state;
+    }
     let batch = problem.batch;
     let (vocab, width) = (problem.vocab(), problem.context_dim());
     let (order, start) = batch.by_label(vocab);
@@ -550,16 +579,26 @@ pub fn run<R: Real>(
     rates: Rates,
     trigger_in_values: bool,
 ) -> Result<ExactTrial<R>, ProblemError> {
-    let problem = Problem::new(embeddings, query, train, trigger_in_values)?;
-    let fresh = Problem::new(embeddings, query, test, trigger_in_values)?;
-    let at_zero = evaluate_zero(&problem);
-    let one = step_one(&problem, rates.eta);
-    let (two, after_one, query_trigger_1) = step_two_parts(&problem, &one, rates.gamma_w);
-    let (token_scores_1, _) = attention_scores(&problem, &two);
-    let (three, after_two) = step_three(&problem, &two, rates.gamma_v);
-    let after_three = evaluate(&problem, &three);
-    let test = evaluate(&fresh, &three);
-    Ok(ExactTrial {
+    let seen = |batch| Problem::new(embeddings, query, batch, trigger_in_values);
+    Ok(self::train(&seen(train)?, &seen(test)?, rates))
+}
+
+/// Trains on one problem with the three steps and evaluates on both; they differ in their batch
+/// alone.
+#[must_use]
+pub fn train<R: Real>(
+    problem: &Problem<'_, R>,
+    fresh: &Problem<'_, R>,
+    rates: Rates,
+) -> ExactTrial<R> {
+    let at_zero = evaluate_zero(problem);
+    let one = step_one(problem, rates.eta);
+    let (two, after_one, query_trigger_1) = step_two_parts(problem, &one, rates.gamma_w);
+    let (token_scores_1, _) = attention_scores(problem, &two);
+    let (three, after_two) = step_three(problem, &two, rates.gamma_v);
+    let after_three = evaluate(problem, &three);
+    let test = evaluate(fresh, &three);
+    ExactTrial {
         value_1: one.value,
         query_key_1: two.query_key,
         query_trigger_1,
@@ -567,7 +606,7 @@ pub fn run<R: Real>(
         value_2: three.value,
         train: [at_zero, after_one, after_two, after_three],
         test,
-    })
+    }
 }
 
 /// `value -= rate * sum / N`.
@@ -617,7 +656,10 @@ impl<R: Real> Pass<R> {
             Some(_) if want_gradient => vec![R::default(); rows * out],
             _ => Vec::new(),
         };
+        let contexts = problem.context_dim();
         let mut back = vec![R::default(); if want_key { rows * features } else { 0 }];
+        let behind_hidden = want_key && problem.hidden.is_some();
+        let mut behind = vec![R::default(); if behind_hidden { rows * contexts } else { 0 }];
         let mut value = vec![R::default(); if want_value { out * features } else { 0 }];
         let mut key = KeySums::new(if want_key { vocab } else { 0 });
         let mut slope = vec![0.0; batch.len];
@@ -660,10 +702,15 @@ impl<R: Real> Pass<R> {
             if want_key {
                 let to = &mut back[..n * features];
                 gemm(one(), pulled, state.value.view(), R::default(), to);
-                match problem.model {
-                    Model::AttentionOnly => {} // the features are h: nothing to go back through
-                }
-                for (i, u) in to.chunks_exact(features).enumerate() {
+                let to = match problem.hidden {
+                    None => to, // the features are h: nothing to go back through
+                    Some(hidden) => {
+                        let behind = &mut behind[..n * contexts];
+                        walk.hidden.back(hidden, to, behind);
+                        behind
+                    }
+                };
+                for (i, u) in to.chunks_exact(contexts).enumerate() {
                     let alpha = &walk.alpha[i * batch.len..(i + 1) * batch.len];
                     key.add(problem, first + i, alpha, walk.peak[i], u, &mut slope);
                 }
@@ -831,8 +878,55 @@ struct Walk<'p, 'a, R> {
     alpha: Vec<f64>,
     peak: Vec<usize>,
     context: Vec<R>,
+    hidden: Layer<R>,
     output: Vec<R>,
     logits: Vec<R>,
+}
+
+/// Buffers of the hidden layer for one chunk; empty without one.
+#[derive(Default)]
+struct Layer<R> {
+    seen: Vec<R>,
+    norms: Vec<R>,
+    before: Vec<R>,
+    active: Vec<R>,
+}
+
+impl<R: Real> Layer<R> {
+    fn new(problem: &Problem<'_, R>, rows: usize) -> Self {
+        let (d, m) = match problem.hidden {
+            Some(hidden) => (problem.context_dim(), hidden.width()),
+            None => (0, 0),
+        };
+        let zero = R::default();
+        Layer {
+            seen: vec![zero; rows * d],
+            norms: vec![zero; rows],
+            before: vec![zero; rows * m],
+            active: vec![zero; rows * m],
+        }
+    }
+
+    /// Features of `n` contexts.
+    fn forward(&mut self, hidden: &Hidden<R>, contexts: &[R], n: usize) {
+        let m = hidden.width();
+        self.seen[..contexts.len()].copy_from_slice(contexts);
+        hidden.normalise(&mut self.seen[..contexts.len()], &mut self.norms[..n]);
+        hidden.project(&self.seen[..contexts.len()], &mut self.before[..n * m]);
+        self.active[..n * m].copy_from_slice(&self.before[..n * m]);
+        hidden.activate(&mut self.active[..n * m]);
+    }
+
+    /// From gradients with respect to the features (overwritten) to those with respect to the
+    /// contexts.
+    fn back(&self, hidden: &Hidden<R>, features: &mut [R], contexts: &mut [R]) {
+        let m = hidden.width();
+        let n = features.len() / m;
+        hidden.times_derivative(&self.before[..n * m], features);
+        let from = View::new(features, n, m);
+        gemm(one(), from, hidden.weights.view(), R::default(), contexts);
+        hidden.through_normalisation(&self.seen, &self.norms, contexts);
+    }
 }
 
 impl<'p, 'a, R: Real> Walk<'p, 'a, R> {
@@ -855,6 +949,7 @@ impl<'p, 'a, R: Real> Walk<'p, 'a, R> {
             alpha: vec![0.0; rows * problem.batch.len],
             peak: vec![0; rows],
             context: vec![R::default(); rows * problem.context_dim()],
+            hidden: Layer::new(problem, rows),
             output: vec![R::default(); output],
             logits: vec![R::default(); rows * problem.vocab()],
         }
@@ -862,8 +957,9 @@ impl<'p, 'a, R: Real> Walk<'p, 'a, R> {
 
     /// What the value matrix acts on, `n x feature_dim`.
     fn features(&self, n: usize) -> &[R] {
-        match self.problem.model {
-            Model::AttentionOnly => &self.context[..n * self.problem.context_dim()],
+        match self.problem.hidden {
+            None => &self.context[..n * self.problem.context_dim()],
+            Some(hidden) => &self.hidden.active[..n * hidden.width()],
         }
     }
 
@@ -893,8 +989,16 @@ impl<'p, 'a, R: Real> Walk<'p, 'a, R> {
             }
         }
         let (vocab, out) = (problem.vocab(), problem.output_dim());
-        let features = match problem.model {
-            Model::AttentionOnly => View::new(&self.context[..n * width], n, width),
+        if let Some(hidden) = problem.hidden {
+            self.hidden.forward(hidden, &self.context[..n * width], n);
+        }
+        // Borrowed field by field, since the logits are written beside it.
+        let features = match problem.hidden {
+            None => View::new(&self.context[..n * width], n, width),
+            Some(hidden) => {
+                let m = hidden.width();
+                View::new(&self.hidden.active[..n * m], n, m)
+            }
         };
         let value = self.state.value.view().t();
         let logits = &mut self.logits[..n * vocab];

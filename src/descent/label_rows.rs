@@ -24,16 +24,34 @@ fn block_rows<R>(vocab: usize) -> usize {
 /// about 20 times as much an entry as a product and skips the empty ones.
 const SPARSE: usize = 32;
 
+fn is_sparse<R: Real>(table: &[R]) -> bool {
+    let zero = R::default();
+    let mut left = table.len() / SPARSE;
+    // Stops at the first piece that exceeds the allowance, so a dense table costs nothing.
+    table.chunks(1024).all(|piece| {
+        let filled = piece.iter().filter(|x| **x != zero).count();
+        let fits = filled <= left;
+        left = left.saturating_sub(filled);
+        fits
+    })
+}
+
 /// `out[j] = sum_v table[j, v] z[v]` over the entries of the table that are not zero.
 fn sum_rows<R: Real>(table: &[R], z: &Matrix<R>, out: &mut [R]) {
     let zero = R::default();
     let rows = table.chunks_exact(z.rows());
     for (row, out) in rows.zip(out.chunks_exact_mut(z.cols())) {
         out.fill(zero);
-        for (v, weight) in row.iter().enumerate() {
-            if *weight != zero {
-                for (sum, x) in out.iter_mut().zip(z.row(v)) {
-                    *sum += *weight * *x;
+        for (piece, weights) in row.chunks(16).enumerate() {
+            // No early exit inside a piece, so that the test is a few vector instructions.
+            if !weights.iter().fold(false, |any, w| any | (*w != zero)) {
+                continue;
+            }
+            for (v, weight) in (16 * piece..).zip(weights) {
+                if *weight != zero {
+                    for (sum, x) in out.iter_mut().zip(z.row(v)) {
+                        *sum += *weight * *x;
+                    }
                 }
             }
         }
@@ -161,8 +179,7 @@ impl<R: Real> ValueMap<R> {
                 Table::Orthonormal { .. } => View::new(table, count, vocab),
                 Table::Dense(z) => {
                     let out = &mut projected[..count * width];
-                    let filled = table.iter().filter(|x| **x != zero).count();
-                    if filled * SPARSE <= table.len() {
+                    if is_sparse(table) {
                         sum_rows(table, z, out);
                     } else {
                         gemm(one, View::new(table, count, vocab), z.view(), zero, out);

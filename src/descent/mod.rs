@@ -1,11 +1,13 @@
 //! Gradient descent on the token-retrieval loss: plain data shared by its engines.
 //!
 //! [`exact`] follows the literal algorithm at any step sizes; [`early`] is the small-step limit
-//! of its first three steps, by counting. Each has its derivation next to the source.
+//! of its first three steps, by counting, and [`mlp`] the same limit with a hidden layer. Each has its derivation next to the source.
 
 pub mod early;
 pub mod exact;
+pub mod hidden;
 mod label_rows;
+pub mod mlp;
 
 /// Step sizes of the three-step algorithm.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,15 +18,6 @@ pub struct Rates {
     pub gamma_w: f64,
     /// Second step on the value matrix.
     pub gamma_v: f64,
-}
-
-/// What lies between the attention output `h` and the value matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Model {
-    /// Nothing: the features are `h` itself.
-    #[default]
-    AttentionOnly,
 }
 
 /// A network seen on a batch.

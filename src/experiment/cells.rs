@@ -5,20 +5,59 @@ use recall_theory::{Samples, Setting};
 use super::Records;
 use super::findings::CellRow;
 use super::predicted::{accuracy_of, measured};
+use crate::decode::DecoderSet;
 use crate::figure::Point;
-use crate::job::Job;
+use crate::job::{Job, Record};
 use crate::spec::{Block, Design, Experiment, Quantity};
 use crate::stats::StatsError;
 use crate::stats::interval::{Estimate, mean_of_seeds};
 
+/// What the trials of an experiment measure beyond what every trial does.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Extra {
+    pub(super) decoders: DecoderSet,
+    pub(super) oracle_noise: f64,
+    pub(super) read_query: bool,
+}
+
+impl Extra {
+    /// The job of a trial that measures this as well.
+    pub(super) fn job(self, design: &Design, s: &Setting, seed: u64) -> Job {
+        let mut job = design.job(s, seed);
+        job.config.decoders = self.decoders;
+        job.config.oracle_noise = self.oracle_noise;
+        job.config.read_query = self.read_query;
+        job
+    }
+
+    /// Mean over trials of a number of their records at a setting.
+    pub(super) fn mean(
+        self,
+        design: &Design,
+        s: &Setting,
+        records: &dyn Records,
+        value: impl Fn(&Record) -> Option<f64>,
+    ) -> Result<Estimate, StatsError> {
+        let values: Vec<f64> = (0..design.seeds)
+            .filter_map(|seed| value(records.measured(&self.job(design, s, seed))?))
+            .collect();
+        mean_of_seeds(&values, 0.95)
+    }
+}
+
 /// All jobs of the design.
 pub(super) fn jobs(design: &Design) -> Vec<Job> {
+    jobs_with(design, Extra::default())
+}
+
+/// All jobs of the design, each measuring more.
+pub(super) fn jobs_with(design: &Design, extra: Extra) -> Vec<Job> {
     design
         .blocks
         .iter()
         .flat_map(|b| b.settings().unwrap_or_default())
         .flat_map(|s| (0..design.seeds).map(move |seed| (s, seed)))
-        .map(|(s, seed)| design.job(&s, seed))
+        .map(|(s, seed)| extra.job(design, &s, seed))
         .collect()
 }
 
@@ -81,33 +120,30 @@ pub(super) fn samples_text(s: &Setting) -> String {
     }
 }
 
-/// The per-trial values of a quantity at a setting, in seed order.
-pub(super) fn trials(
-    design: &Design,
-    s: &Setting,
-    quantity: Quantity,
-    records: &dyn Records,
-) -> Vec<f64> {
-    (0..design.seeds)
-        .filter_map(|seed| measured(quantity, records.measured(&design.job(s, seed))?))
-        .collect()
-}
-
 /// Every cell of the design for one quantity.
 pub(super) fn measure(
     design: &Design,
     quantity: Quantity,
     records: &dyn Records,
 ) -> Result<Vec<Cell>, StatsError> {
+    measure_with(design, quantity, Extra::default(), records)
+}
+
+/// Every cell of the design for one quantity, from trials that measured more.
+pub(super) fn measure_with(
+    design: &Design,
+    quantity: Quantity,
+    extra: Extra,
+    records: &dyn Records,
+) -> Result<Vec<Cell>, StatsError> {
     let mut cells = Vec::new();
     for (block, b) in design.blocks.iter().enumerate() {
         for setting in b.settings().unwrap_or_default() {
-            let values = trials(design, &setting, quantity, records);
             cells.push(Cell {
                 block,
                 setting,
                 quantity,
-                measured: mean_of_seeds(&values, 0.95)?,
+                measured: extra.mean(design, &setting, records, |r| measured(quantity, r))?,
                 predicted: accuracy_of(quantity, &setting),
             });
         }

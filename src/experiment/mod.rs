@@ -8,10 +8,12 @@
 mod bound;
 mod cells;
 mod curves;
+mod decoders;
 mod findings;
 mod law;
 mod plane;
 mod predicted;
+mod query;
 mod regions;
 mod scores;
 mod search;
@@ -101,6 +103,28 @@ pub fn for_each<T: Sync, U: Send>(items: &[T], f: impl Fn(&T) -> U + Sync) -> Ve
     slots.into_iter().map(|(_, value)| value).collect()
 }
 
+/// All jobs of an experiment whose settings are fixed; none for a search.
+fn cells_of(experiment: &Experiment, design: &Design) -> Vec<Job> {
+    match &experiment.kind {
+        Kind::Threshold { .. } => Vec::new(),
+        Kind::Scores { .. } | Kind::Curves { .. } | Kind::Phase { .. } => cells::jobs(design),
+        Kind::Bound {
+            margin,
+            decoders,
+            oracle,
+        } => {
+            let asked = bound::Asked {
+                margin: *margin,
+                decoders: *decoders,
+                oracle,
+            };
+            bound::jobs(design, asked)
+        }
+        Kind::Decoders { decoders, .. } => decoders::jobs(design, *decoders),
+        Kind::Query { .. } => query::jobs(design),
+    }
+}
+
 /// Jobs that an experiment needs next and that are not finished; empty when it is complete.
 ///
 /// A search needs several rounds: call again when these are done.
@@ -108,9 +132,7 @@ pub fn for_each<T: Sync, U: Send>(items: &[T], f: impl Fn(&T) -> U + Sync) -> Ve
 pub fn pending(experiment: &Experiment, design: &Design, records: &dyn Records) -> Vec<Job> {
     let jobs = match &experiment.kind {
         Kind::Threshold { search, .. } => threshold::pending(design, search, records),
-        Kind::Scores { .. } | Kind::Curves { .. } | Kind::Phase { .. } | Kind::Bound { .. } => {
-            cells::jobs(design)
-        }
+        _ => cells_of(experiment, design),
     };
     let mut seen = HashSet::new();
     jobs.into_iter()
@@ -124,9 +146,7 @@ pub fn pending(experiment: &Experiment, design: &Design, records: &dyn Records) 
 pub fn jobs(experiment: &Experiment, design: &Design, records: &dyn Records) -> Vec<Job> {
     match &experiment.kind {
         Kind::Threshold { search, .. } => threshold::used_jobs(design, search, records),
-        Kind::Scores { .. } | Kind::Curves { .. } | Kind::Phase { .. } | Kind::Bound { .. } => {
-            cells::jobs(design)
-        }
+        _ => cells_of(experiment, design),
     }
 }
 
@@ -136,9 +156,7 @@ pub fn jobs(experiment: &Experiment, design: &Design, records: &dyn Records) -> 
 pub fn expected_jobs(experiment: &Experiment, design: &Design) -> Vec<Job> {
     match &experiment.kind {
         Kind::Threshold { search, .. } => threshold::expected_jobs(design, search),
-        Kind::Scores { .. } | Kind::Curves { .. } | Kind::Phase { .. } | Kind::Bound { .. } => {
-            cells::jobs(design)
-        }
+        _ => cells_of(experiment, design),
     }
 }
 
@@ -188,7 +206,35 @@ pub fn analyse(
             };
             plane::analyse(experiment, design, *quantity, *level, plane, test, records)
         }
-        Kind::Bound { margin } => bound::analyse(experiment, design, *margin, records),
+        Kind::Bound {
+            margin,
+            decoders,
+            oracle,
+        } => {
+            let asked = bound::Asked {
+                margin: *margin,
+                decoders: *decoders,
+                oracle,
+            };
+            bound::analyse(experiment, design, asked, records)
+        }
+        Kind::Decoders {
+            decoders,
+            level,
+            margin,
+            test,
+        } => {
+            let asked = decoders::Asked {
+                decoders: *decoders,
+                level: *level,
+                margin: *margin,
+                test,
+            };
+            decoders::analyse(experiment, design, asked, records)
+        }
+        Kind::Query { margin, constant } => {
+            query::analyse(experiment, design, *margin, *constant, records)
+        }
     };
     result.map_err(|source| AnalysisError::Statistics {
         experiment: experiment.id.clone(),

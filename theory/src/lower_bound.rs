@@ -1568,6 +1568,225 @@ mod tests {
         assert_eq!(n(top), n(top + 1000));
     }
 
+    /// Numbers of a scalar world, `V = 3`, `d = 1`, `L = 2`, one sample of each label: all 6
+    /// permutations, all 27 draws of the uninformative tokens, densities on a grid.
+    struct Scalar {
+        /// Signal of each permutation.
+        signal: Vec<f64>,
+        /// Noise of each draw.
+        noise: Vec<f64>,
+        permutations: Vec<Vec<usize>>,
+        /// Variance of the sampling noise of the counts, (L7).
+        variance: f64,
+    }
+
+    impl Scalar {
+        fn new() -> Self {
+            let (z, w) = ([0.9, -0.4, 0.2f64], [0.5, -1.1, 0.3f64]);
+            let centre = |x: [f64; 3]| {
+                let mean = x.iter().sum::<f64>() / 3.0;
+                x.map(|x| x - mean)
+            };
+            let (zc, wc) = (centre(z), centre(w));
+            let permutations = permutations(3);
+            let signal = permutations
+                .iter()
+                .map(|p| (0..3).map(|v| z[v] * wc[p[v]]).sum())
+                .collect();
+            let noise = (0..27)
+                .map(|code| {
+                    let tokens = [code % 3, code / 3 % 3, code / 9];
+                    (0..3).map(|j| z[tokens[j]] * wc[j]).sum()
+                })
+                .collect();
+            let square = |x: [f64; 3]| x.iter().map(|x| x * x).sum::<f64>();
+            Scalar {
+                signal,
+                noise,
+                permutations,
+                variance: square(zc) * square(wc) / 3.0,
+            }
+        }
+
+        /// Mutual information of the permutation and what is seen, and the best expected accuracy,
+        /// with the sampling noise in (`true`) or given away.
+        fn seen(&self, kappa: f64, sampled: bool) -> (f64, f64) {
+            let sd = (kappa * self.variance).sqrt();
+            let shifts: &[f64] = if sampled { &self.noise } else { &[0.0] };
+            let step = sd / 40.0;
+            let steps = (8.0 / step) as i32;
+            let (mut information, mut accuracy) = (0.0, 0.0);
+            for k in -steps..=steps {
+                let g = f64::from(k) * step;
+                let density: Vec<f64> = self
+                    .signal
+                    .iter()
+                    .map(|m| {
+                        let sum: f64 = shifts
+                            .iter()
+                            .map(|r| crate::gauss::pdf((g - m - r) / sd) / sd)
+                            .sum();
+                        sum / shifts.len() as f64
+                    })
+                    .collect();
+                let mean = density.iter().sum::<f64>() / 6.0;
+                for p in density.iter().filter(|p| **p > 0.0) {
+                    information += p / 6.0 * (p / mean).ln() * step;
+                }
+                for v in 0..3 {
+                    let of_label = |j: usize| -> f64 {
+                        let hits = self.permutations.iter().zip(&density);
+                        hits.filter(|(p, _)| p[v] == j).map(|(_, d)| d / 6.0).sum()
+                    };
+                    accuracy += (0..3).map(of_label).fold(0.0, f64::max) / 3.0 * step;
+                }
+            }
+            (information, accuracy)
+        }
+    }
+
+    #[test]
+    fn the_noisy_oracle_theorem_holds_step_by_step() {
+        let world = Scalar::new();
+        // (L6), (L7): the covariances of signal and noise, by enumeration.
+        let variance = |x: &[f64]| {
+            let n = x.len() as f64;
+            let mean = x.iter().sum::<f64>() / n;
+            x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n
+        };
+        assert!((variance(&world.noise) - world.variance).abs() < 1e-12);
+        let snr = 3.0 / 2.0; // V / ((V - 1)(L - 1)) times N / V = 1
+        assert!((variance(&world.signal) - snr * world.variance).abs() < 1e-12);
+        let mut s = Setting::new(3, 1, 2, 3);
+        s.labels = Labels::Balanced;
+        for kappa in [0.2, 1.0, 5.0] {
+            let (with_noise, accuracy) = world.seen(kappa, true);
+            let (given_away, more) = world.seen(kappa, false);
+            let gaussian = 0.5 * (snr / kappa).ln_1p();
+            let formula = channel_noisy_oracle(&s, s.samples, kappa).unwrap();
+            assert!((formula.nats - gaussian).abs() < 1e-12, "{kappa}");
+            let text = format!("{kappa}: {with_noise} {given_away} {gaussian}");
+            // Giving R away adds information; a Gaussian of the same variance has the most entropy.
+            assert!(with_noise < given_away && given_away < gaussian, "{text}");
+            assert!(given_away > 0.8 * gaussian, "{text}");
+            // Fano in the form (L3), and the combined bound.
+            assert!(
+                expected_accuracy_need(3, accuracy) <= with_noise + 1e-9,
+                "{text}"
+            );
+            let bound = accuracy_upper_bound_noisy(&s, s.samples, kappa).unwrap();
+            assert!(
+                accuracy < more && more <= bound.accuracy,
+                "{kappa} {more} {bound:?}"
+            );
+            assert_eq!(bound.rigour(), Rigour::Rigorous);
+        }
+        assert!(accuracy_upper_bound_noisy(&s, s.samples, 0.0).is_none());
+        assert!(accuracy_upper_bound_noisy(&s, Samples::Infinite, 1.0).is_none());
+    }
+
+    #[test]
+    fn noisy_samples_and_accuracy_are_inverse() {
+        for labels in [Labels::Iid, Labels::Balanced] {
+            let mut s = Setting::new(256, 64, 32, 1);
+            s.labels = labels;
+            let plain = samples_lower_bound(&s, HALF).bound().unwrap();
+            for kappa in [0.5, 1.0, 3.0] {
+                let n = samples_lower_bound_noisy(&s, kappa, HALF).bound().unwrap();
+                assert_eq!(n.binding, Binding::Channel);
+                assert_eq!(n.estimators, Estimators::NoisyGradient);
+                assert_eq!(n.rigour(), Rigour::Rigorous);
+                let at = |n: f64| {
+                    let samples = Samples::Finite(n as u64);
+                    accuracy_upper_bound_noisy(&s, samples, kappa)
+                        .unwrap()
+                        .accuracy
+                };
+                assert!(at(0.999 * n.value) < 0.5 && at((1.001 * n.value).ceil()) >= 0.5);
+                if kappa == 1.0 {
+                    assert!((n.value / plain.value - 1.0).abs() < 1e-12);
+                    assert_eq!(plain.rigour(), Rigour::Surrogate);
+                }
+            }
+            // A vanishing tolerance leaves coverage alone: rigour costs the dimension.
+            let fine = samples_lower_bound_noisy(&s, 1e-6, HALF).bound().unwrap();
+            assert_eq!(fine.binding, Binding::Coverage);
+            let bad = samples_lower_bound_noisy(&s, -1.0, HALF);
+            assert_eq!(bad, absent(Absence::BadTarget));
+        }
+    }
+
+    #[test]
+    fn the_product_ends_at_the_stated_dimension() {
+        // For exact recovery with probability p, R -> p V log V and N_cov -> V log V, both with
+        // corrections of relative size 1 / log V.
+        let exact = Target::Exact { probability: 0.9 };
+        let mut last = 0.0;
+        for k in [10, 16, 22] {
+            let (v, len) = (1usize << k, 1usize << (k / 2));
+            let window = multiplicative_window(v, len, Labels::Iid, exact).unwrap();
+            let ratio = window.upper_leading / multiplicative_dimension(v, len);
+            assert!(ratio > last && ratio < 0.9f64.sqrt(), "{k} {ratio}");
+            assert!(0.9f64.sqrt() - ratio < 1.0 / (v as f64).ln(), "{k} {ratio}");
+            assert_eq!(window.rigour(), Rigour::Surrogate);
+            last = ratio;
+        }
+        // Below the end the dimension matters as 1/d^2, above it not at all.
+        let (v, len) = (1 << 16, 1 << 10);
+        let window = multiplicative_window(v, len, Labels::Iid, HALF).unwrap();
+        let bound = |d: f64| {
+            let s = Setting::new(v, d as usize, len, 1);
+            samples_lower_bound(&s, HALF).bound().unwrap()
+        };
+        assert_eq!(bound(window.upper * 0.95).binding, Binding::Channel);
+        assert_eq!(bound(window.upper * 1.05).binding, Binding::Coverage);
+    }
+
+    /// The step before Chebyshev's inequality: over all orders of the rows, the mean of
+    /// `q_j = z_j^T B^-1 z_j` falls as the count of the label grows.
+    #[test]
+    fn frequent_labels_have_small_leverages_per_count() {
+        let counts = [1.0, 2.0, 4.0, 9.0];
+        for d in [1usize, 2] {
+            let rows = table(4, d, 0.7);
+            let mean: Vec<f64> = (0..d)
+                .map(|k| rows.iter().map(|z| z[k]).sum::<f64>() / 4.0)
+                .collect();
+            let mut q = [0.0; 4];
+            for p in permutations(4) {
+                let z: Vec<Vec<f64>> = p
+                    .iter()
+                    .map(|i| (0..d).map(|k| rows[*i][k] - mean[k]).collect())
+                    .collect();
+                let mut b = [[0.0; 2]; 2];
+                for (n, z) in counts.iter().zip(&z) {
+                    for i in 0..d {
+                        for k in 0..d {
+                            b[i][k] += n * z[i] * z[k];
+                        }
+                    }
+                }
+                let det = if d == 1 {
+                    b[0][0]
+                } else {
+                    b[0][0] * b[1][1] - b[0][1] * b[1][0]
+                };
+                for (q, z) in q.iter_mut().zip(&z) {
+                    *q += if d == 1 {
+                        z[0] * z[0] / det
+                    } else {
+                        (b[1][1] * z[0] * z[0] - 2.0 * b[0][1] * z[0] * z[1]
+                            + b[0][0] * z[1] * z[1])
+                            / det
+                    } / 24.0;
+                }
+            }
+            assert!(q.windows(2).all(|w| w[0] > w[1]), "{d} {q:?}");
+            let total: f64 = counts.iter().zip(q).map(|(n, q)| n * q).sum();
+            assert!((total - d as f64).abs() < 1e-9, "{d} {total}");
+        }
+    }
+
     #[test]
     fn other_forms() {
         let b = parameter_lower_bound(256, 8.0, HALF).bound().unwrap();
@@ -1576,6 +1795,12 @@ mod tests {
             parameter_lower_bound(256, 0.0, HALF),
             absent(Absence::BadTarget)
         );
+        // Finite precision: the bound on accuracy inverts the bound on entries.
+        let a = quantised_accuracy_upper_bound(256, b.value, 8.0);
+        assert!((a - 0.5).abs() < 1e-6, "{a}");
+        assert_eq!(quantised_accuracy_upper_bound(256, 1e6, 32.0), 1.0);
+        assert!(quantised_accuracy_upper_bound(256, 0.0, 32.0) < 1.1 / 256.0);
+        assert_eq!(b.rigour(), Rigour::Rigorous);
         let s = Setting::new(256, 64, 16, 1000);
         let noisy = channel_noisy_oracle(&s, s.samples, 2.0).unwrap();
         let plain = channel(&s, s.samples).unwrap();

@@ -62,6 +62,7 @@ fn search(criterion: Criterion, centre: f64, slope: f64) -> (Progress, usize) {
         paired: Vec::new(),
         test_sequences: None,
         precision: crate::job::Precision::F64,
+        decompose: false,
     };
     let mut planted = Planted {
         centre,

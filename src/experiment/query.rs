@@ -1,0 +1,351 @@
+//! The query of step 2 read beside the first gradient, against the bound on every reader.
+
+use recall_theory::{Setting, query_bound};
+
+use super::Records;
+use super::cells::{Extra, jobs_with, samples_text};
+use super::findings::{CellRow, Findings, NamedFigure, Table};
+use crate::decode::query::{QueryOutcome, Reading};
+use crate::figure::{Axis, Dash, Line, PanelGrid, Point, Points, Style, XyFigure};
+use crate::job::{Job, Record};
+use crate::spec::{Design, Experiment};
+use crate::stats::StatsError;
+use crate::stats::equivalence::bound_test;
+use crate::stats::interval::Estimate;
+use crate::stats::regression::Observation;
+use crate::stats::verdict::{BoundEvidence, Claim, Evidence, FormulaEvidence, PointCount};
+
+const EXTRA: Extra = Extra {
+    decoders: crate::decode::DecoderSet::NONE,
+    oracle_noise: 0.0,
+    read_query: true,
+};
+
+/// All jobs.
+pub(super) fn jobs(design: &Design) -> Vec<Job> {
+    jobs_with(design, EXTRA)
+}
+
+fn outcome(record: &Record) -> Option<&QueryOutcome> {
+    record.outcome.query.as_ref()
+}
+
+/// A setting with the means over its trials.
+struct Cell {
+    block: usize,
+    setting: Setting,
+    /// `cos^2` between the query and the trigger, by reading.
+    cosine: Vec<Estimate>,
+    /// Attention accuracy on fresh sequences, by reading.
+    attention: Vec<Estimate>,
+    /// Alignment less what the bound allows, by reading.
+    excess: Vec<Estimate>,
+    bound: Estimate,
+    /// `log(noise / signal)`: root mean square of the noise over mean signal. A single trial may
+    /// have a signal below zero.
+    log_ratio: Estimate,
+}
+
+/// Logarithm of `sqrt(square) / signal` by linear error propagation.
+fn log_ratio(square: &Estimate, signal: &Estimate) -> Result<Estimate, StatsError> {
+    let error =
+        (0.5 * square.standard_error / square.value).hypot(signal.standard_error / signal.value);
+    Estimate::new(
+        0.5 * square.value.ln() - signal.value.ln(),
+        error,
+        square.df,
+        square.confidence,
+    )
+}
+
+fn measure(design: &Design, records: &dyn Records) -> Result<Vec<Cell>, StatsError> {
+    let mut cells = Vec::new();
+    for (block, b) in design.blocks.iter().enumerate() {
+        for setting in b.settings().unwrap_or_default() {
+            let mean = |f: &dyn Fn(&QueryOutcome) -> f64| {
+                EXTRA.mean(design, &setting, records, |r| outcome(r).map(f))
+            };
+            let each =
+                |f: &dyn Fn(&QueryOutcome, usize) -> f64| -> Result<Vec<Estimate>, StatsError> {
+                    (0..Reading::ALL.len())
+                        .map(|i| mean(&|q| f(q, i)))
+                        .collect()
+                };
+            cells.push(Cell {
+                block,
+                setting,
+                cosine: each(&|q, i| q.readings[i].alignment / q.trigger_squared)?,
+                attention: each(&|q, i| q.readings[i].attention.rate())?,
+                // The bound does not depend on the trigger, whose squared length has mean one: the
+                // product keeps the expectation and takes the length's fluctuation out.
+                excess: each(&|q, i| q.readings[i].alignment - q.bound * q.trigger_squared)?,
+                bound: mean(&|q| q.bound)?,
+                log_ratio: log_ratio(&mean(&|q| q.noise_squared)?, &mean(&|q| q.signal)?)?,
+            });
+        }
+    }
+    Ok(cells)
+}
+
+/// Findings: no reading is better aligned than the bound; the channel's noise is that of the formula;
+/// what subtraction gains.
+pub(super) fn analyse(
+    experiment: &Experiment,
+    design: &Design,
+    margin: f64,
+    constant: f64,
+    records: &dyn Records,
+) -> Result<Findings, StatsError> {
+    let cells = measure(design, records)?;
+    let total = cells.len();
+    let mut findings = Findings {
+        trials: total * design.seeds as usize,
+        looks: 2,
+        ..Findings::default()
+    };
+    let tests = cells
+        .iter()
+        .flat_map(|c| &c.excess)
+        .map(|e| bound_test(e.value, e.standard_error, e.df, 0.0, margin))
+        .collect::<Result<Vec<_>, _>>()?;
+    let closest = tests
+        .iter()
+        .map(|t| t.excess)
+        .fold(f64::NEG_INFINITY, f64::max);
+    findings.notes.push(format!(
+        "{} readings at {total} cells against the bound on the alignment with the trigger; closest approach {closest:+.4}, margin {margin}.",
+        Reading::ALL.len(),
+    ));
+    findings.claims.push(Claim {
+        id: format!("{}/bound", experiment.id),
+        evidence: Evidence::Bound(BoundEvidence {
+            tests,
+            points: PointCount { total, censored: 0 },
+        }),
+    });
+
+    let ratios: Vec<Observation> = cells
+        .iter()
+        .filter_map(|c| {
+            let predicted = -0.5 * query_bound::channel(&c.setting)?.snr.ln();
+            Some(Observation {
+                regressors: vec![],
+                response: c.log_ratio.value - predicted,
+                standard_error: Some(c.log_ratio.standard_error),
+            })
+        })
+        .collect();
+    let mut formula = FormulaEvidence::from_log_ratios::<&str>(
+        &[],
+        &ratios,
+        PointCount { total, censored: 0 },
+        0.95,
+    )?;
+    formula.margin = constant.ln();
+    findings.notes.push(format!(
+        "Noise over signal of the channel, measured over formula: geometric mean {:.3} (95 % interval {:.3} to {:.3}), standard deviation of its logarithm {:.3}.",
+        formula.mean.value.exp(),
+        formula.mean.lower.exp(),
+        formula.mean.upper.exp(),
+        formula.sd
+    ));
+    findings.claims.push(Claim {
+        id: format!("{}/noise", experiment.id),
+        evidence: Evidence::Formula(formula),
+    });
+
+    table(&cells, &mut findings);
+    rows(experiment, design, &cells, &mut findings);
+    gain(&cells, &mut findings);
+    figures(experiment, design, &cells, &mut findings);
+    Ok(findings)
+}
+
+fn predicted_bound(s: &Setting) -> f64 {
+    query_bound::channel(s).map_or(1.0, |c| query_bound::alignment_bound(c.snr, s.dim_in))
+}
+
+fn gain(cells: &[Cell], findings: &mut Findings) {
+    let most = cells
+        .iter()
+        .max_by(|a, b| {
+            let gain = |c: &Cell| c.attention[1].value - c.attention[0].value;
+            gain(a).total_cmp(&gain(b))
+        })
+        .map(|c| {
+            let s = &c.setting;
+            format!(
+                "Subtracting the mean bias, a function of the first gradient and the label counts, gains most at V = {}, d = {}, L = {}, N = {}: attention accuracy {:.3} ± {:.3} as descent has it, {:.3} ± {:.3} without the bias, {:.3} ± {:.3} for the Bayes query. The branch of the sample law that the mean bias rules is a property of the algorithm, not of the information.",
+                s.vocab,
+                s.dim_in,
+                s.len,
+                samples_text(s),
+                c.attention[0].value,
+                c.attention[0].standard_error,
+                c.attention[1].value,
+                c.attention[1].standard_error,
+                c.attention[3].value,
+                c.attention[3].standard_error,
+            )
+        });
+    findings.notes.extend(most);
+}
+
+fn table(cells: &[Cell], findings: &mut Findings) {
+    let text = |e: &Estimate| format!("{:.3} ± {:.3}", e.value, e.standard_error);
+    let mut header: Vec<String> = ["V", "d", "L", "N"].map(String::from).to_vec();
+    header.extend(Reading::ALL.iter().map(|r| format!("cos², {}", r.name())));
+    header.extend(
+        [
+            "bound, trials",
+            "bound, formula",
+            "noise / signal",
+            "formula",
+        ]
+        .map(Into::into),
+    );
+    header.extend(
+        Reading::ALL
+            .iter()
+            .map(|r| format!("attention, {}", r.name())),
+    );
+    let rows = cells
+        .iter()
+        .map(|c| {
+            let s = &c.setting;
+            let mut row = vec![
+                s.vocab.to_string(),
+                s.dim_in.to_string(),
+                s.len.to_string(),
+                samples_text(s),
+            ];
+            row.extend(c.cosine.iter().map(text));
+            row.push(format!("{:.3}", c.bound.value));
+            row.push(format!("{:.3}", predicted_bound(s)));
+            row.push(format!("{:.3}", c.log_ratio.value.exp()));
+            row.push(
+                query_bound::channel(s)
+                    .map_or_else(|| "—".into(), |q| format!("{:.3}", q.snr.powf(-0.5))),
+            );
+            row.extend(c.attention.iter().map(text));
+            row
+        })
+        .collect();
+    findings.tables.push(Table {
+        caption: "The query of step 2 as four readers have it: squared cosine with the trigger beside the bound on any reader, noise over signal of the channel (root mean square over mean), attention accuracy; means over trials ± standard error.".into(),
+        header,
+        rows,
+    });
+}
+
+fn rows(experiment: &Experiment, design: &Design, cells: &[Cell], findings: &mut Findings) {
+    for c in cells {
+        let s = &c.setting;
+        for (i, reading) in Reading::ALL.iter().enumerate() {
+            for (quantity, e, predicted) in [
+                ("squared cosine against bound", &c.cosine[i], c.bound.value),
+                ("attention accuracy", &c.attention[i], f64::NAN),
+            ] {
+                // Attention with other queries has no formula; the reading itself is the reference.
+                let predicted = if predicted.is_nan() {
+                    e.value
+                } else {
+                    predicted
+                };
+                findings.cells.push(CellRow {
+                    experiment: experiment.id.clone(),
+                    block: design.blocks[c.block].label.clone(),
+                    vocab: s.vocab,
+                    dim_in: s.dim_in,
+                    dim_out: s.dim_out,
+                    len: s.len,
+                    samples: samples_text(s),
+                    quantity: format!("{quantity}, {}", reading.name()),
+                    measured: e.value,
+                    standard_error: e.standard_error,
+                    predicted,
+                    in_window: quantity.starts_with("squared"),
+                    trials: design.seeds as usize,
+                });
+            }
+        }
+    }
+}
+
+fn figures(experiment: &Experiment, design: &Design, cells: &[Cell], findings: &mut Findings) {
+    let points = |k: usize, value: &dyn Fn(&Cell) -> Estimate| -> Vec<Point> {
+        cells
+            .iter()
+            .filter(|c| c.block == k)
+            .map(|c| {
+                let e = value(c);
+                Point::new(c.setting.samples.as_f64(), e.value)
+                    .y_interval(e.lower.max(0.0), e.upper.min(1.0))
+            })
+            .collect()
+    };
+    let slots = [0, 1, 3, 2];
+    let (mut alignment, mut attention) = (Vec::new(), Vec::new());
+    for (k, block) in design.blocks.iter().enumerate() {
+        let axes = |y: &str| {
+            XyFigure::new(
+                block.label.clone(),
+                Axis::log10("N (training samples)"),
+                Axis::linear(y).range(0.0, 1.0),
+            )
+        };
+        let line = |value: &dyn Fn(&Cell) -> f64| {
+            cells
+                .iter()
+                .filter(|c| c.block == k)
+                .map(|c| (c.setting.samples.as_f64(), value(c)))
+                .collect::<Vec<_>>()
+        };
+        let mut cosines = axes("squared cosine with the trigger")
+            .with(Line::new(
+                "bound on any reader, channel of the trials",
+                Style::neutral().dash(Dash::Solid),
+                line(&|c| c.bound.value),
+            ))
+            .with(Line::new(
+                "bound on any reader, formula",
+                Style::neutral().dash(Dash::Dotted),
+                line(&|c| predicted_bound(&c.setting)),
+            ));
+        let mut hits = axes("attention accuracy");
+        for (i, reading) in Reading::ALL.iter().enumerate() {
+            let style = Style::slot(slots[i]);
+            cosines = cosines.with(Points::new(
+                reading.name(),
+                style,
+                points(k, &|c| c.cosine[i].clone()),
+            ));
+            hits = hits.with(Points::new(
+                reading.name(),
+                style,
+                points(k, &|c| c.attention[i].clone()),
+            ));
+        }
+        alignment.push(cosines);
+        attention.push(hits);
+    }
+    let columns = alignment.len().clamp(1, 2);
+    for (name, caption, panels) in [
+        (
+            "alignment",
+            "Squared cosine of the query with the trigger, as gradient descent has it and after subtracting what the first gradient predicts, beside the bound on any reader of step 2. Means over trials with 95 % intervals.",
+            alignment,
+        ),
+        (
+            "attention",
+            "Argmax attention on fresh sequences with the same queries: what subtraction gains is open to any algorithm that keeps the first gradient.",
+            attention,
+        ),
+    ] {
+        findings.figures.push(NamedFigure {
+            stem: format!("{}-{name}", experiment.id),
+            caption: caption.into(),
+            figure: PanelGrid::new(experiment.title.clone(), columns, panels).into(),
+        });
+    }
+}

@@ -1,0 +1,391 @@
+//! The attention-MLP model in both engines: gradients against finite differences of a literal
+//! loss, the small-step engine against the exact one.
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions unwrap too
+
+use recall_capacity::descent::exact::{self, Problem, State};
+use recall_capacity::descent::hidden::Hidden;
+use recall_capacity::descent::{Rates, mlp};
+use recall_capacity::embedding::{Embeddings, Table};
+use recall_capacity::job::{Configuration, Engine, Job, JobError, Precision};
+use recall_capacity::rng::{Purpose, StreamKey};
+use recall_capacity::task::{Batch, Permutation};
+use recall_theory::{
+    Activation, Embedding, Labels, Mlp, MlpInput, MlpRows, Model, Samples, Setting,
+};
+
+const ACTIVATIONS: [&str; 9] = [
+    "linear",
+    "relu",
+    "centred-relu",
+    "gelu",
+    "tanh",
+    "softplus",
+    "abs:0.3,1",
+    "hermite-2",
+    "hermite:0.1,0.5,-0.3,0.2",
+];
+
+fn with_mlp(setting: Setting, activation: &str, input: MlpInput, width: usize) -> Setting {
+    setting.with_mlp(Mlp {
+        activation: activation.parse().unwrap(),
+        width,
+        input,
+        rows: MlpRows::Gaussian,
+    })
+}
+
+struct World {
+    setting: Setting,
+    embeddings: Embeddings<f64>,
+    hidden: Hidden<f64>,
+    query: Vec<f64>,
+    permutation: Permutation,
+    train: Batch,
+    test: Batch,
+}
+
+impl World {
+    fn draw(setting: Setting, name: &str) -> Self {
+        let key = StreamKey::from_text(name);
+        let embeddings = Embeddings::draw(&setting, &key);
+        let query = embeddings.draw_query(setting.input, &key);
+        let permutation = Permutation::random(setting.vocab, &mut key.stream(Purpose::Permutation));
+        let draw = |purpose, n, labels| {
+            let rng = &mut key.stream(purpose);
+            Batch::draw(rng, &permutation, setting.len, n, labels)
+        };
+        let n = setting.samples.as_f64() as usize;
+        World {
+            hidden: Hidden::draw(setting.model.mlp().unwrap(), setting.dim_in, &key),
+            train: draw(Purpose::Train, n, setting.labels),
+            test: draw(Purpose::Test, 300, Labels::Iid),
+            setting,
+            embeddings,
+            query,
+            permutation,
+        }
+    }
+
+    fn problem<'a>(&'a self, batch: &'a Batch, in_values: bool) -> Problem<'a, f64> {
+        Problem::new(&self.embeddings, &self.query, batch, in_values)
+            .unwrap()
+            .with_hidden(Some(&self.hidden))
+            .unwrap()
+    }
+}
+
+/// The loss written out sample by sample, from the definitions.
+fn literal_loss(w: &World, in_values: bool, value: &[Vec<f64>], q: &[f64]) -> f64 {
+    let Table::Dense(z_in) = &w.embeddings.input else {
+        panic!("dense inputs")
+    };
+    let trigger = w.embeddings.trigger.as_ref().unwrap();
+    let inner = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+    let mut total = 0.0;
+    for n in 0..w.train.samples() {
+        let position = w.train.position[n] as usize;
+        let keys: Vec<Vec<f64>> = w
+            .train
+            .sequence(n)
+            .iter()
+            .enumerate()
+            .map(|(i, &x)| {
+                let mut k = z_in.row(x as usize).to_vec();
+                if i == position {
+                    k.iter_mut().zip(trigger).for_each(|(k, t)| *k += t);
+                }
+                k
+            })
+            .collect();
+        let weights: Vec<f64> = keys.iter().map(|k| inner(k, q).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        let mut h = vec![0.0; z_in.cols()];
+        for (i, &x) in w.train.sequence(n).iter().enumerate() {
+            let v = if in_values {
+                &keys[i][..]
+            } else {
+                z_in.row(x as usize)
+            };
+            h.iter_mut()
+                .zip(v)
+                .for_each(|(h, v)| *h += weights[i] / sum * v);
+        }
+        if w.hidden.input == MlpInput::Rms {
+            let norm = inner(&h, &h).sqrt();
+            h.iter_mut().for_each(|h| *h /= norm);
+        }
+        let phi: Vec<f64> = (0..w.hidden.width())
+            .map(|k| {
+                w.hidden
+                    .activation
+                    .value(inner(w.hidden.weights.row(k), &h))
+            })
+            .collect();
+        let pulled: Vec<f64> = value.iter().map(|row| inner(row, &phi)).collect();
+        let logits: Vec<f64> = match &w.embeddings.output {
+            Table::Dense(z) => (0..z.rows()).map(|j| inner(z.row(j), &pulled)).collect(),
+            Table::Orthonormal { .. } => pulled,
+        };
+        let partition: f64 = logits.iter().map(|f| f.exp()).sum();
+        total += partition.ln() - logits[w.train.label[n] as usize];
+    }
+    total / w.train.samples() as f64
+}
+
+#[test]
+fn gradients_are_the_finite_differences_of_the_literal_loss() {
+    let mut sign = 1.0;
+    for activation in ACTIVATIONS {
+        for input in [MlpInput::Raw, MlpInput::Rms] {
+            for (output, in_values) in
+                [(Embedding::Gaussian, false), (Embedding::Orthonormal, true)]
+            {
+                let setting =
+                    Setting::new(5, 3, 3, 12).with_embeddings(Embedding::Gaussian, output);
+                let w = World::draw(with_mlp(setting, activation, input, 4), activation);
+                let problem = w.problem(&w.train, in_values);
+                let mut state = State::zero(&problem);
+                for (i, v) in state.value.data_mut().iter_mut().enumerate() {
+                    sign = -sign;
+                    *v = sign * 0.3 * (1.0 + (i as f64).sin());
+                }
+                state.query_key = vec![0.4, -0.7, 0.2];
+                let (gradient, seen) = exact::gradient(&problem, &state);
+                let value: Vec<Vec<f64>> = (0..state.value.rows())
+                    .map(|i| state.value.row(i).to_vec())
+                    .collect();
+                let loss = |v: &[Vec<f64>], q: &[f64]| literal_loss(&w, in_values, v, q);
+                let at = format!("{activation} {input:?} {output:?}");
+                assert!(
+                    (seen.loss - loss(&value, &state.query_key)).abs() < 1e-12,
+                    "{at}"
+                );
+                let h = 1e-5;
+                for i in 0..value.len() {
+                    for j in 0..value[0].len() {
+                        let moved = |h: f64| {
+                            let mut v = value.clone();
+                            v[i][j] += h;
+                            loss(&v, &state.query_key)
+                        };
+                        let slope = (moved(h) - moved(-h)) / (2.0 * h);
+                        let ours = gradient.value.row(i)[j];
+                        assert!((ours - slope).abs() < 1e-8, "{at}: V {ours} {slope}");
+                    }
+                }
+                // W = q z_EOS^T / |z_EOS|^2, so dL/dq is the vector g of dL/dW = g z_EOS^T.
+                for i in 0..3 {
+                    let moved = |h: f64| {
+                        let mut q = state.query_key.clone();
+                        q[i] += h;
+                        loss(&value, &q)
+                    };
+                    let slope = (moved(h) - moved(-h)) / (2.0 * h);
+                    let ours = gradient.key[i];
+                    assert!((ours - slope).abs() < 1e-8, "{at}: q {ours} {slope}");
+                }
+            }
+        }
+    }
+}
+
+fn relative(a: &[f64], b: &[f64]) -> f64 {
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
+}
+
+#[test]
+fn engines_agree_in_the_limit_of_small_steps() {
+    for activation in ACTIVATIONS {
+        for input in [MlpInput::Raw, MlpInput::Rms] {
+            for output in [Embedding::Gaussian, Embedding::Orthonormal] {
+                let setting =
+                    Setting::new(24, 10, 5, 250).with_embeddings(Embedding::Gaussian, output);
+                // A world in which no two scores nearly tie: a tie is broken by any finite eta.
+                let w = World::draw(with_mlp(setting, activation, input, 40), "limit2");
+                let (outcome, want) = mlp::run(&mlp::Trial {
+                    setting: &w.setting,
+                    embeddings: &w.embeddings,
+                    hidden: &w.hidden,
+                    permutation: &w.permutation,
+                    train: &w.train,
+                    test: &w.test,
+                })
+                .unwrap();
+                let mut scores = want.token_scores.clone();
+                scores.push(want.trigger_score);
+                let norm2: f64 = w.query.iter().map(|x| x * x).sum();
+                let unit = 25.0 * 24.0 / 40.0;
+                let at = [1e-4, 1e-5].map(|relative_eta| {
+                    let rates = Rates {
+                        eta: relative_eta * unit,
+                        gamma_w: 1e13 / (norm2 * relative_eta),
+                        gamma_v: 1.0,
+                    };
+                    let (train, test) = (w.problem(&w.train, false), w.problem(&w.test, false));
+                    let trial = exact::train(&train, &test, rates);
+                    let state = State {
+                        value: trial.value_1.clone(),
+                        query_key: trial.query_key_1.clone(),
+                    };
+                    let (mut scores, trigger) = exact::attention_scores(&train, &state);
+                    scores.push(trigger);
+                    let gain = rates.gamma_w * norm2 * rates.eta;
+                    scores.iter_mut().for_each(|s| *s /= gain);
+                    let first: Vec<f64> =
+                        trial.value_1.data().iter().map(|v| v / rates.eta).collect();
+                    let third: Vec<f64> = trial
+                        .value_2
+                        .data()
+                        .iter()
+                        .zip(trial.value_1.data())
+                        .map(|(two, one)| two - one)
+                        .collect();
+                    (first, scores, third, trial)
+                });
+                let name = format!("{activation} {input:?} {output:?}");
+                assert!(relative(&at[1].0, want.value_1.data()) < 1e-12, "{name}");
+                for (what, gaps) in [
+                    ("scores", [0, 1].map(|i| relative(&at[i].1, &scores))),
+                    (
+                        "V2",
+                        [0, 1].map(|i| relative(&at[i].2, want.value_2.data())),
+                    ),
+                ] {
+                    let slope = gaps[0] / gaps[1];
+                    assert!((slope - 10.0).abs() < 0.5, "{name} {what}: {gaps:?}");
+                }
+                assert_eq!(
+                    outcome.train_attention.unwrap().hits as usize,
+                    at[1].3.train[3].attention_hits,
+                    "{name}"
+                );
+                assert_eq!(
+                    outcome.attention.hits as usize, at[1].3.test.attention_hits,
+                    "{name}"
+                );
+            }
+        }
+    }
+}
+
+fn job(activation: Activation, input: MlpInput, precision: Precision) -> Job {
+    let setting = Setting::new(64, 16, 8, 400).with_mlp(Mlp {
+        activation,
+        width: 48,
+        input,
+        rows: MlpRows::Balanced,
+    });
+    let mut config = Configuration::of(&setting);
+    config.precision = precision;
+    Job {
+        config,
+        seed: 3,
+        paired: vec![],
+    }
+}
+
+#[test]
+fn both_precisions_and_both_engines_measure_the_same() {
+    for activation in ACTIVATIONS {
+        let activation: Activation = activation.parse().unwrap();
+        for input in [MlpInput::Raw, MlpInput::Rms] {
+            let wide = job(activation, input, Precision::F64)
+                .run()
+                .unwrap()
+                .outcome;
+            let narrow = job(activation, input, Precision::F32)
+                .run()
+                .unwrap()
+                .outcome;
+            let mut exact = job(activation, input, Precision::F64);
+            exact.config.engine = Engine::Exact {
+                eta: 1e-7,
+                gamma_w: 1e14,
+                gamma_v: 1e9,
+            };
+            assert_eq!(
+                exact.stream_key(),
+                job(activation, input, Precision::F64).stream_key()
+            );
+            let exact = exact.run().unwrap().outcome;
+            for (a, tolerance) in [(&narrow, 1e-3), (&exact, 1e-4)] {
+                let close = |x: f64, y: f64| {
+                    assert!(
+                        (x - y).abs() < tolerance * y.abs(),
+                        "{activation} {input:?}: {x} {y}"
+                    );
+                };
+                close(a.signal, wide.signal);
+                close(a.spread_squared, wide.spread_squared);
+                close(a.interference_squared, wide.interference_squared);
+            }
+            // Near-ties may fall either way in single precision.
+            assert!(narrow.recall.hits.abs_diff(wide.recall.hits) <= 1);
+            assert_eq!(exact.recall.total, wide.recall.total);
+            assert_eq!(exact.train_attention, wide.train_attention, "{activation}");
+        }
+    }
+}
+
+#[test]
+fn a_chunked_trial_has_the_counts_of_its_parts() {
+    // More labels than one block, more samples of a label than one chunk, and orthonormal outputs.
+    for (vocab, samples) in [(150, 400), (3, 900)] {
+        for output in [Embedding::Gaussian, Embedding::Orthonormal] {
+            let setting =
+                Setting::new(vocab, 8, 4, samples).with_embeddings(Embedding::Sphere, output);
+            let w = World::draw(with_mlp(setting, "relu", MlpInput::Rms, 16), "chunks");
+            let (outcome, state) = mlp::run(&mlp::Trial {
+                setting: &w.setting,
+                embeddings: &w.embeddings,
+                hidden: &w.hidden,
+                permutation: &w.permutation,
+                train: &w.train,
+                test: &w.test,
+            })
+            .unwrap();
+            assert_eq!(outcome.train_attention.unwrap().total, samples);
+            assert_eq!(outcome.recall.total, vocab as u64);
+            let problem = w.problem(&w.train, false);
+            let one = exact::step_one(&problem, 1.0);
+            assert!(relative(one.value.data(), state.value_1.data()) < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn what_the_model_does_not_have_is_refused() {
+    let mut decomposed = job(Activation::Relu, MlpInput::Raw, Precision::F64);
+    decomposed.config.decompose = true;
+    assert_eq!(
+        decomposed.run().unwrap_err(),
+        JobError::NotWithMlp("decompose")
+    );
+    let mut population = job(Activation::Relu, MlpInput::Raw, Precision::F64);
+    population.config.samples = Samples::Infinite;
+    assert!(population.run().is_err());
+}
+
+#[test]
+fn a_hidden_layer_has_a_key_of_its_own_and_widths_may_be_paired() {
+    let wide = job(Activation::Relu, MlpInput::Rms, Precision::F64);
+    assert!(
+        wide.canonical()
+            .contains(r#""model":{"mlp":{"activation":"relu","rows":"balanced","width":48}}"#),
+        "{}",
+        wide.canonical()
+    );
+    let mut narrow = wide.clone();
+    let Model::Mlp(mlp) = &mut narrow.config.model else {
+        panic!("an MLP")
+    };
+    mlp.width = 24;
+    assert_ne!(wide.stream_key(), narrow.stream_key());
+    let paired = |job: &Job| {
+        let mut job = job.clone();
+        job.paired = vec![recall_capacity::job::Axis::Width];
+        job.stream_key()
+    };
+    assert_eq!(paired(&wide), paired(&narrow));
+}
