@@ -5,6 +5,7 @@
 //! spec -> jobs -> measurements -> thresholds -> fits -> verdicts -> report.
 
 pub mod baseline;
+pub mod claims;
 pub mod cli;
 pub mod decode;
 pub mod descent;

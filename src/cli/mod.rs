@@ -5,7 +5,8 @@
 
 mod annotations;
 mod baseline;
-pub mod exit;
+pub mod claims;
+mod exit;
 mod interrupt;
 pub mod output;
 pub mod predict;
@@ -47,6 +48,8 @@ pub enum Command {
     Reproduce(reproduce::Args),
     /// Judge the stored records of a report again; simulates nothing.
     Verify(verify::Args),
+    /// List the claims, what tests them and within which margin, as a Markdown table.
+    Claims(claims::Args),
 }
 
 /// Why a sub-command gave up.
@@ -78,6 +81,7 @@ pub fn run() -> ExitCode {
         Command::Replay(args) => ("replay", replay::run(&args)),
         Command::Reproduce(args) => ("reproduce", reproduce::run(&args)),
         Command::Verify(args) => ("verify", verify::run(&args)),
+        Command::Claims(args) => ("claims", claims::run(&args)),
     };
     match answer {
         Ok(code) => ExitCode::from(code),
