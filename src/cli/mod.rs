@@ -6,7 +6,7 @@
 mod annotations;
 mod baseline;
 pub mod claims;
-mod exit;
+pub mod exit;
 mod interrupt;
 pub mod output;
 pub mod predict;

@@ -65,6 +65,7 @@ fn words(term: &'static str) -> &'static str {
     match term {
         "mean_bias" => "mean bias",
         "mean_bias_flow" => "mean-bias flow",
+        "cross" => "cross term",
         "gradient_noise" => "gradient noise",
         "signal_noise" => "signal × noise",
         "signal_bias" => "signal × bias",
