@@ -118,7 +118,17 @@ fn hand_overs(
             if terms.0 == terms.1 {
                 continue;
             }
-            let point = point(a, (pair[0] * pair[1]).sqrt());
+            // Closed in on, so that both directions draw the same curve.
+            let (mut lo, mut hi) = (pair[0], pair[1]);
+            for _ in 0..6 {
+                let middle = (lo * hi).sqrt();
+                if name(a, middle) == terms.0 {
+                    lo = middle;
+                } else {
+                    hi = middle;
+                }
+            }
+            let point = point(a, (lo * hi).sqrt());
             match found.iter_mut().find(|h| h.terms == terms) {
                 Some(known) => known.points.push(point),
                 None => found.push(HandOver {
