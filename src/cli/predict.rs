@@ -228,10 +228,12 @@ fn text(p: &Prediction, notes: &[String]) -> String {
     lines.extend([
         ("recall", p.recall_accuracy),
         ("end to end", p.accuracy),
-        ("one step", p.one_step_accuracy),
         ("signal T / S0", p.signal),
         ("spread / S0", p.spread),
     ]);
+    if let Some(one_step) = p.one_step_accuracy {
+        lines.insert(lines.len() - 2, ("one step", one_step));
+    }
     for (name, value) in lines {
         let _ = writeln!(out, "{name:36} {value:>10.4}");
     }
@@ -251,6 +253,9 @@ fn text(p: &Prediction, notes: &[String]) -> String {
     }
     if let Some(bounds) = &p.lower_bound {
         bounds_text(&mut out, p.level, bounds);
+    }
+    for absent in &p.not_predicted {
+        let _ = writeln!(out, "\nnot predicted: {}: {}", absent.key, absent.reason);
     }
     let _ = writeln!(out, "\nformulas: {}", p.formulas.join(", "));
     for note in notes {

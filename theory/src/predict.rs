@@ -3,11 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::accuracy::{attention_accuracy, attention_weight, end_to_end_accuracy};
-use crate::attention::{NOISE_NAMES, budget};
 use crate::lower_bound::{self, AccuracyBound, Target};
+use crate::mlp::thresholds::{
+    RECALL_NOISE_NAMES, capacity_at_infinite_width, recall_noise, width_law,
+};
+use crate::noise::Noise;
 use crate::one_step;
 use crate::recall::recall_accuracy;
-use crate::setting::{Attention, Embedding, Samples, Setting};
+use crate::setting::{Attention, Embedding, Mlp, MlpInput, Model, Samples, Setting};
 use crate::thresholds::{self, Quantity, Regime, Threshold, Variable};
 
 /// How much is computed.
@@ -39,7 +42,8 @@ pub enum AttentionKind {
 /// One noise term of the attention step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NoiseTerm {
-    /// Name, one of [`NOISE_NAMES`].
+    /// Name, one of [`NOISE_NAMES`](crate::attention::NOISE_NAMES) or, with a hidden layer, of
+    /// [`MLP_NOISE_NAMES`](crate::mlp::attention::MLP_NOISE_NAMES).
     pub name: String,
     /// Standard deviation over tokens, in units of `S0 = eta/(L^2 V)`, its proportional share of
     /// the covariances between terms included: the squares add up to that of the spread.
@@ -73,13 +77,14 @@ pub struct Prediction {
     pub recall_accuracy: f64,
     /// End-to-end accuracy on fresh sequences.
     pub accuracy: f64,
-    /// Accuracy of the matched filter on the first gradient.
-    pub one_step_accuracy: f64,
+    /// Accuracy of the matched filter on the first gradient, where it is predicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_step_accuracy: Option<f64>,
     /// Mean signal `T`, in units of `S0`.
     pub signal: f64,
     /// Standard deviation of the scores over tokens: root of the sum of squares of `noise`.
     pub spread: f64,
-    /// Noise terms in the order of [`NOISE_NAMES`].
+    /// Noise terms in a fixed order.
     pub noise: Vec<NoiseTerm>,
     /// Twice the covariances between the terms, already shared among them.
     pub noise_covariance: f64,
@@ -95,8 +100,43 @@ pub struct Prediction {
     /// What readers of the first gradient must pay; only in [`PredictionScope::Full`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lower_bound: Option<LowerBounds>,
+    /// Critical width and what limits recall; only with a hidden layer, in
+    /// [`PredictionScope::Full`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden_layer: Option<HiddenLayer>,
+    /// Keys that are left out, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_predicted: Vec<NotPredicted>,
     /// Ids of the formulas used, in [`crate::registry`].
     pub formulas: Vec<String>,
+}
+
+/// A key of the record that is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotPredicted {
+    /// The key.
+    pub key: String,
+    /// Why there is no number.
+    pub reason: String,
+}
+
+/// What a hidden layer does to recall.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HiddenLayer {
+    /// Noise of recall by term, standard deviation over the signal, in the order of
+    /// [`RECALL_NOISE_NAMES`](crate::mlp::thresholds::RECALL_NOISE_NAMES).
+    pub recall_noise: Vec<NoiseTerm>,
+    /// Largest of them.
+    pub dominant_recall_term: String,
+    /// Width `m` that the product law `m d ~ V log V` asks for.
+    pub product_law_width: f64,
+    /// Share of the tolerated noise that no width removes; at one there is a pole.
+    pub floor: f64,
+    /// Whether the product law describes the critical width.
+    pub is_product_law: bool,
+    /// Largest vocabulary that any width holds at this `N/V`, if there is one in the range searched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_at_infinite_width: Option<f64>,
 }
 
 /// A threshold twice.
@@ -130,6 +170,9 @@ pub struct Thresholds {
     pub len: ByQuantity,
     /// Capacity `V*`.
     pub vocab: ByQuantity,
+    /// Critical width `m*`; only with a hidden layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<ByQuantity>,
 }
 
 /// Lower bounds for estimators of the first gradient, at expected accuracy `level`. Each states
@@ -146,23 +189,50 @@ pub struct LowerBounds {
     pub accuracy_upper_bound: AccuracyBound,
 }
 
-/// All thresholds of a setting at accuracy `level`. Takes up to seconds.
-#[must_use]
-pub fn predict_thresholds(s: &Setting, level: f64) -> Thresholds {
-    let pair = |quantity, variable| ThresholdPair {
+fn by_quantity(s: &Setting, variable: Variable, level: f64) -> ByQuantity {
+    let pair = |quantity| ThresholdPair {
         finite_size: thresholds::finite_size(s, quantity, variable, level),
         asymptotic: thresholds::asymptotic(s, quantity, variable, level),
     };
-    let by = |variable| ByQuantity {
-        attention: pair(Quantity::Attention, variable),
-        recall: pair(Quantity::Recall, variable),
-        accuracy: pair(Quantity::EndToEnd, variable),
-    };
+    ByQuantity {
+        attention: pair(Quantity::Attention),
+        recall: pair(Quantity::Recall),
+        accuracy: pair(Quantity::EndToEnd),
+    }
+}
+
+/// What the layer of a setting does to recall, with thresholds at accuracy `level`.
+#[must_use]
+pub fn predict_hidden_layer(s: &Setting, mlp: &Mlp, level: f64) -> HiddenLayer {
+    let noise = recall_noise(s, mlp);
+    let law = width_law(s, mlp, level);
+    HiddenLayer {
+        recall_noise: RECALL_NOISE_NAMES
+            .iter()
+            .zip(noise.variance)
+            .map(|(name, variance)| NoiseTerm {
+                name: (*name).to_owned(),
+                relative_sd: variance.max(0.0).sqrt(),
+            })
+            .collect(),
+        dominant_recall_term: RECALL_NOISE_NAMES[noise.dominant()].to_owned(),
+        product_law_width: law.product_law,
+        floor: law.floor_total(),
+        is_product_law: law.is_product_law(),
+        capacity_at_infinite_width: capacity_at_infinite_width(s, mlp, level),
+    }
+}
+
+/// All thresholds of a setting at accuracy `level`. Takes up to seconds.
+#[must_use]
+pub fn predict_thresholds(s: &Setting, level: f64) -> Thresholds {
+    let by = |variable| by_quantity(s, variable, level);
     Thresholds {
         samples: by(Variable::Samples),
         dim: by(Variable::Dim),
         len: by(Variable::Len),
         vocab: by(Variable::Vocab),
+        width: s.model.mlp().map(|_| by(Variable::Width)),
     }
 }
 
@@ -182,6 +252,7 @@ impl Thresholds {
     fn formulas(&self) -> impl Iterator<Item = &str> {
         [&self.samples, &self.dim, &self.len, &self.vocab]
             .into_iter()
+            .chain(&self.width)
             .flat_map(|by| [&by.attention, &by.recall, &by.accuracy])
             .flat_map(|pair| [&pair.finite_size, &pair.asymptotic])
             .filter_map(|threshold| match threshold {
@@ -193,6 +264,20 @@ impl Thresholds {
 
 /// Ids of the formulas behind the accuracies.
 fn formulas(s: &Setting) -> Vec<String> {
+    if s.model.mlp().is_some() {
+        return [
+            "mlp.hermite",
+            "mlp.kernel",
+            "mlp.signal",
+            "mlp.budget",
+            "mlp.attention_accuracy",
+            "mlp.recall_accuracy",
+            "mlp.end_to_end",
+            "mlp.constraints",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+    }
     let mut ids = vec![
         "attention.signal",
         "attention.budget",
@@ -269,10 +354,73 @@ pub fn verified_window(s: &Setting) -> VerifiedWindow {
         s.attention == Attention::Argmax,
         "finite attention strength: checked at few points".to_owned(),
     );
+    if let Model::Mlp(mlp) = &s.model {
+        reasons.extend(layer_reasons(s, mlp));
+    }
     VerifiedWindow {
         inside: reasons.is_empty(),
         reasons,
     }
+}
+
+/// Keys that a setting has no formula for.
+fn not_predicted(s: &Setting, full: bool) -> Vec<NotPredicted> {
+    let absent = |key: &str, reason: &str| NotPredicted {
+        key: key.to_owned(),
+        reason: reason.to_owned(),
+    };
+    if s.model.mlp().is_none() {
+        return Vec::new();
+    }
+    let mut list = vec![absent(
+        "one_step_accuracy",
+        "the formula for the first gradient is stated for the attention-only model",
+    )];
+    if full {
+        list.push(absent(
+            "lower_bound",
+            "the bounds are on readers of the attention-only first gradient; that of the \
+             attention-MLP model has V m instead of V d entries",
+        ));
+    }
+    list
+}
+
+/// What of a hidden layer simulation has not checked.
+fn layer_reasons(s: &Setting, mlp: &Mlp) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let mut check = |inside: bool, reason: String| {
+        if !inside {
+            reasons.push(reason);
+        }
+    };
+    check(
+        (16..=4096).contains(&mlp.width),
+        format!("width = {} is outside 16 to 4096", mlp.width),
+    );
+    check(
+        s.vocab <= 2048,
+        format!("vocab = {} is above 2048 with a hidden layer", s.vocab),
+    );
+    check(
+        s.len <= 128,
+        format!("len = {} is above 128 with a hidden layer", s.len),
+    );
+    check(
+        s.samples.as_f64() >= s.vocab as f64,
+        "samples below vocab with a hidden layer: not checked".to_owned(),
+    );
+    let polynomial = matches!(mlp.activation, crate::Activation::Hermite { .. });
+    check(
+        !(polynomial && mlp.input == MlpInput::Raw),
+        "a polynomial that sees raw inputs: checked at few points".to_owned(),
+    );
+    check(
+        !(s.output == Embedding::Orthonormal && mlp.width.min(s.dim_in) < 32),
+        "orthonormal outputs with width or dim_in below 32: the tail of the kernel decides"
+            .to_owned(),
+    );
+    reasons
 }
 
 /// The full prediction; thresholds are at accuracy `level`. The setting must be valid.
@@ -287,7 +435,8 @@ pub fn predict(s: &Setting, level: f64) -> Prediction {
 pub fn predict_in(s: &Setting, level: f64, scope: PredictionScope) -> Prediction {
     let full = scope == PredictionScope::Full;
     let limits = full.then(|| predict_thresholds(s, level));
-    let bounds = full.then(|| predict_lower_bounds(s, level));
+    let layer = s.model.mlp();
+    let bounds = (full && layer.is_none()).then(|| predict_lower_bounds(s, level));
     let mut ids = formulas(s);
     if let Some(limits) = &limits {
         for id in limits.formulas() {
@@ -295,6 +444,8 @@ pub fn predict_in(s: &Setting, level: f64, scope: PredictionScope) -> Prediction
                 ids.push(id.to_owned());
             }
         }
+    }
+    if bounds.is_some() {
         for id in [
             "lower_bound.samples",
             "lower_bound.dimension",
@@ -304,7 +455,17 @@ pub fn predict_in(s: &Setting, level: f64, scope: PredictionScope) -> Prediction
             ids.push(id.to_owned());
         }
     }
-    let b = budget(s);
+    let hidden_layer = match layer {
+        Some(mlp) if full => {
+            ids.push("mlp.width".to_owned());
+            ids.push("mlp.capacity".to_owned());
+            Some(predict_hidden_layer(s, mlp, level))
+        }
+        _ => None,
+    };
+    let mut seen = std::collections::HashSet::new();
+    ids.retain(|id| seen.insert(id.clone()));
+    let b = Noise::of(s);
     let hit = attention_accuracy(s);
     let attention = match s.attention {
         Attention::Argmax => AttentionKind::Argmax,
@@ -315,7 +476,8 @@ pub fn predict_in(s: &Setting, level: f64, scope: PredictionScope) -> Prediction
     };
     // Terms that point along the same vector have covariances; each term carries its share of
     // them in proportion, so that the squares add up to that of the spread.
-    let share = 1.0 + b.covariance / b.variance.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+    let sum: f64 = b.terms.iter().map(|t| t.1).sum();
+    let share = 1.0 + b.covariance / sum.max(f64::MIN_POSITIVE);
     Prediction {
         setting: *s,
         level,
@@ -324,23 +486,25 @@ pub fn predict_in(s: &Setting, level: f64, scope: PredictionScope) -> Prediction
         train_attention_accuracy: hit,
         recall_accuracy: recall_accuracy(s),
         accuracy: end_to_end_accuracy(s),
-        one_step_accuracy: one_step::expected_accuracy(s),
+        one_step_accuracy: layer.is_none().then(|| one_step::expected_accuracy(s)),
         signal: b.signal,
         spread: b.spread(),
-        noise: NOISE_NAMES
+        noise: b
+            .terms
             .iter()
-            .zip(b.variance)
-            .map(|(name, variance)| NoiseTerm {
-                name: (*name).to_owned(),
+            .map(|&(name, variance)| NoiseTerm {
+                name: name.to_owned(),
                 relative_sd: (variance * share).max(0.0).sqrt(),
             })
             .collect(),
         noise_covariance: b.covariance,
-        dominant_term: NOISE_NAMES[b.dominant()].to_owned(),
+        dominant_term: b.dominant().to_owned(),
         regime: thresholds::regime(s),
         verified_window: verified_window(s),
         thresholds: limits,
         lower_bound: bounds,
+        hidden_layer,
+        not_predicted: not_predicted(s, full),
         formulas: ids,
     }
 }
@@ -377,6 +541,37 @@ mod tests {
             "unreachable"
         );
         assert_eq!(json["lower_bound"]["samples"]["kind"], "at");
+    }
+
+    #[test]
+    fn a_hidden_layer_has_the_same_keys_and_says_what_is_missing() {
+        let s = Setting::new(256, 48, 16, 2048).with_mlp(Mlp {
+            activation: crate::Activation::Abs {
+                slope: 0.3,
+                shift: 1.0,
+            },
+            width: 128,
+            input: MlpInput::Rms,
+            rows: crate::MlpRows::Gaussian,
+        });
+        let p = predict(&s, 0.5);
+        let squares: f64 = p.noise.iter().map(|t| t.relative_sd.powi(2)).sum();
+        assert!((squares.sqrt() / p.spread - 1.0).abs() < 1e-12);
+        assert!(p.noise.iter().any(|t| t.name == p.dominant_term));
+        assert!(p.accuracy <= p.attention_accuracy + 1e-6);
+        assert!(p.one_step_accuracy.is_none() && p.lower_bound.is_none());
+        let keys: Vec<&str> = p.not_predicted.iter().map(|n| n.key.as_str()).collect();
+        assert_eq!(keys, ["one_step_accuracy", "lower_bound"]);
+        for id in &p.formulas {
+            assert!(crate::registry::formula(id).is_some(), "{id}");
+        }
+        let limits = p.thresholds.clone().unwrap();
+        let width = limits.width.unwrap().recall.finite_size.value().unwrap();
+        assert_eq!(width < 128.0, p.recall_accuracy > 0.5);
+        assert!(p.verified_window.inside, "{:?}", p.verified_window);
+        let text = serde_json::to_string(&p).unwrap();
+        assert!(!text.contains("null"), "{text}");
+        assert_eq!(serde_json::from_str::<Prediction>(&text).unwrap(), p);
     }
 
     #[test]

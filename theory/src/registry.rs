@@ -32,7 +32,7 @@ pub struct Formula {
     /// Where it holds or where the leading form applies.
     pub regime: &'static str,
     /// Test of this crate that fails if it is wrong, or `simulation:` and a test of
-    /// `tests/formulas.rs`, or `claim:` and the id of the claim by which simulation tests it.
+    /// `tests/formulas.rs` (or of another file, `file::test`), or `claim:` and the id of the claim by which simulation tests it.
     pub tested_by: &'static str,
     /// Exponents of the leading form, where it is one power.
     pub exponents: Option<Exponents>,
@@ -497,6 +497,106 @@ pub static FORMULAS: &[Formula] = &[
         "one_step::tests::leading_law_is_approached",
         e(2.0, 0.0, -2.0, 1.0),
     ),
+    f(
+        "mlp.hermite",
+        "Hermite coefficients of an activation",
+        r"c_k = \mathbb E\,\varphi(g)\,\mathrm{He}_k(g)/\sqrt{k!}",
+        "mlp/hermite.md#1-definitions",
+        "exact",
+        "any activation; order 24",
+        "mlp::hermite::tests::coefficients_obey_parseval_and_stein",
+        None,
+    ),
+    f(
+        "mlp.kernel",
+        "Moments of the hidden-layer kernel",
+        r"\mathbb E_W\mathrm{Var}_{u'}K = (1-\tfrac1m)\mathrm{Var}\,k_\infty + \tfrac1m\mathbb E_w\varphi^2\,\mathrm{Var}_{u'}\varphi'",
+        "mlp/kernel.md#2-variance-over-the-other-rows",
+        "exact in 1/d and 1/m, for Gaussian or unit rows",
+        "d >= 3",
+        "mlp::kernel::tests::linear_kernels_have_wishart_moments",
+        None,
+    ),
+    f(
+        "mlp.recall_accuracy",
+        "Recall through the hidden layer",
+        r"\mathrm{recall} = \mathbb E\,[1-\bar\Phi(x)]^{V-1}",
+        "mlp/recall.md#4-probability-of-recall",
+        "heuristic: sums are Gaussian given the slow variables; own associations by three or four cumulants",
+        "m >= 16, d >= 16; orthonormal outputs: m, d >= 32",
+        "simulation:mlp_formulas::recall_agrees_over_activations",
+        None,
+    ),
+    f(
+        "mlp.width",
+        "Critical width of recall",
+        r"m^* = \frac{x_p^2 A}{1 - x_p^2 F}",
+        "mlp/thresholds.md#2-critical-width-and-its-pole",
+        "slow variables at their mean",
+        "product law m d ~ V log V where the floor F x^2 < 1/4; pole at one",
+        "mlp::thresholds::tests::the_product_law_holds_without_a_linear_part_and_has_its_constant",
+        None,
+    ),
+    f(
+        "mlp.capacity",
+        "Vocabulary that any width can hold",
+        r"x_p^2(V)\,F(V) = 1",
+        "mlp/thresholds.md#3-caps",
+        "slow variables at their mean",
+        "d^2 where c1 != 0, d^3 where c1 = 0",
+        "mlp::thresholds::tests::caps_have_the_powers_of_the_leading_interference",
+        None,
+    ),
+    f(
+        "mlp.signal",
+        "Signal of the attention step through the hidden layer",
+        r"T = (1-\tfrac1L)(1-\tfrac1V)\,\pi\,\kappa'(\rho)\,/\,\mathbb E|h|^2",
+        "mlp/attention.md#2-signal",
+        "leading order in 1/d beyond the overlap",
+        "d >= 16",
+        "simulation:mlp_formulas::attention_budget_agrees_over_activations",
+        None,
+    ),
+    f(
+        "mlp.budget",
+        "Noise of the attention step through the hidden layer",
+        r"\sigma^2 = \sum_{12}\sigma_i^2 + \mathrm{cov}",
+        "mlp/attention.md#3-noise",
+        "heuristic, leading order in 1/V and 1/L",
+        "d >= 16, L >= 4, N >= V",
+        "simulation:mlp_formulas::attention_budget_agrees_over_activations",
+        None,
+    ),
+    f(
+        "mlp.attention_accuracy",
+        "Attention accuracy with a hidden layer",
+        r"\mathrm{att} = \mathbb E\,\Phi(R+g)^{n_{\mathrm{eff}}}",
+        "mlp/accuracy.md#1-states-of-a-trial",
+        GAUSS,
+        "as mlp.budget",
+        "simulation:mlp_formulas::accuracies_of_three_steps_agree",
+        None,
+    ),
+    f(
+        "mlp.end_to_end",
+        "End-to-end accuracy with a hidden layer",
+        r"\mathrm{acc} = \mathbb E\,a\,\mathbb E_k\mathrm{rec}(k)\,e^{-uq_k}",
+        "mlp/accuracy.md#2-end-to-end",
+        GAUSS,
+        "as mlp.budget and mlp.recall_accuracy",
+        "simulation:mlp_formulas::accuracies_of_three_steps_agree",
+        None,
+    ),
+    f(
+        "mlp.constraints",
+        "Sizes at which the mean noise meets the level",
+        r"\max(N_{\mathrm{cov}}/N,\ x_p^2\sigma_{\mathrm{rec}}^2,\ 2\log L\,\sigma^2/T^2) = 1",
+        "mlp/thresholds.md#4-constraints",
+        "slow variables at their mean",
+        "boundaries are crossovers",
+        "mlp::thresholds::tests::laws_answer_for_every_variable",
+        None,
+    ),
 ];
 
 /// The formula of an id.
@@ -865,6 +965,12 @@ mod tests {
             ("query_bound.md", include_str!("query_bound.md")),
             ("whitened.md", include_str!("whitened.md")),
             ("thresholds.md", include_str!("thresholds.md")),
+            ("mlp/accuracy.md", include_str!("mlp/accuracy.md")),
+            ("mlp/attention.md", include_str!("mlp/attention.md")),
+            ("mlp/hermite.md", include_str!("mlp/hermite.md")),
+            ("mlp/kernel.md", include_str!("mlp/kernel.md")),
+            ("mlp/recall.md", include_str!("mlp/recall.md")),
+            ("mlp/thresholds.md", include_str!("mlp/thresholds.md")),
         ] {
             let anchors: Vec<String> = text
                 .lines()
@@ -948,10 +1054,17 @@ mod tests {
             ("whitened", include_str!("whitened.rs")),
             ("thresholds", include_str!("thresholds/tests.rs")),
             ("registry", include_str!("registry.rs")),
+            ("mlp::hermite", include_str!("mlp/hermite.rs")),
+            ("mlp::kernel", include_str!("mlp/kernel.rs")),
+            ("mlp::thresholds", include_str!("mlp/thresholds.rs")),
         ];
         for f in FORMULAS.iter().filter(|f| !f.tested_by.is_empty()) {
             if let Some(test) = f.tested_by.strip_prefix("simulation:") {
-                let tests = include_str!("../../tests/formulas.rs");
+                let (file, test) = test.split_once("::").unwrap_or(("formulas", test));
+                let tests = match file {
+                    "mlp_formulas" => include_str!("../../tests/mlp_formulas.rs"),
+                    _ => include_str!("../../tests/formulas.rs"),
+                };
                 assert!(tests.contains(&format!("fn {test}(")), "{} {test}", f.id);
                 continue;
             }
@@ -960,9 +1073,8 @@ mod tests {
                 assert!(known.formula_ids.contains(&f.id), "{} {id}", f.id);
                 continue;
             }
-            let mut parts = f.tested_by.split("::");
-            let module = parts.next().expect("module");
-            let name = format!("fn {}()", parts.nth(1).expect("test"));
+            let (module, test) = f.tested_by.split_once("::tests::").expect("module");
+            let name = format!("fn {test}()");
             let (_, text) = sources.iter().find(|s| s.0 == module).expect(module);
             assert!(text.contains(&name), "{} {}", f.id, f.tested_by);
         }

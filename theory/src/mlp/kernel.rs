@@ -312,3 +312,138 @@ pub fn kernel_rows(s: &Setting, mlp: &Mlp) -> Vec<KernelRow> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::Activation;
+
+    fn setting(d: usize, mlp: Mlp) -> Setting {
+        Setting::new(64, d, 8, 64).with_mlp(mlp)
+    }
+
+    fn layer(activation: Activation, input: MlpInput, width: usize) -> Mlp {
+        Mlp {
+            activation,
+            width,
+            input,
+            rows: MlpRows::Gaussian,
+        }
+    }
+
+    #[test]
+    fn linear_kernels_have_wishart_moments() {
+        // E |W^T W x / m|^2 = 1 + (d + 1)/m for a unit vector; over directions, divided by d.
+        let (d, m) = (20usize, 30usize);
+        let mlp = layer(Activation::Linear, MlpInput::Rms, m);
+        let rows = kernel_rows(&setting(d, mlp), &mlp);
+        assert_eq!(rows.len(), 1);
+        let exact = (1.0 + (d as f64 + 1.0) / m as f64) / d as f64;
+        let error = (rows[0].variance() / exact - 1.0).abs();
+        // Five nodes for the length of a weight vector.
+        assert!(error < 2e-3, "{} {exact}", rows[0].variance());
+        assert!((rows[0].own_variance - 2.0 / m as f64).abs() < 1e-9);
+        assert!(rows[0].mean.abs() < 1e-9);
+    }
+
+    #[test]
+    fn quadratic_kernel_has_exact_overlap_moments() {
+        // K = rho^2 at infinite width: Var = 3/(d(d+2)) - 1/d^2, mean 1/d, third moment of rho^2.
+        let d = 14.0f64;
+        let mlp = layer(Activation::HERMITE_2, MlpInput::Rms, 1 << 20);
+        let row = kernel_rows(&setting(14, mlp), &mlp)[0];
+        let (m1, m2) = (1.0 / d, 3.0 / (d * (d + 2.0)));
+        let m3 = 15.0 / (d * (d + 2.0) * (d + 4.0));
+        assert!((row.variance() / (m2 - m1 * m1) - 1.0).abs() < 2e-3);
+        assert!((row.mean - m1).abs() < 1e-4, "{}", row.mean);
+        let third = m3 - 3.0 * m1 * m2 + 2.0 * m1.powi(3);
+        assert!((row.third[0] / third - 1.0).abs() < 1e-3);
+        assert_eq!(row.follow[1], row.follow[1].clamp(0.99, 1.01));
+    }
+
+    /// Gaussian variates from a linear congruential generator.
+    struct Lcg(u64);
+
+    impl Lcg {
+        fn uniform(&mut self) -> f64 {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            ((self.0 >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+        }
+
+        fn normal(&mut self) -> f64 {
+            let r = (-2.0 * self.uniform().ln()).sqrt();
+            r * (std::f64::consts::TAU * self.uniform()).cos()
+        }
+    }
+
+    #[test]
+    fn monte_carlo_of_mean_and_variance_over_rows() {
+        let (d, m, rows, trials) = (12usize, 24usize, 60usize, 120);
+        for (activation, input) in [
+            (Activation::Relu, MlpInput::Rms),
+            (Activation::Tanh, MlpInput::Raw),
+            (Activation::HERMITE_2, MlpInput::Rms),
+            (Activation::HERMITE_2, MlpInput::Raw),
+        ] {
+            let mut rng = Lcg(11);
+            let (mut own, mut mean, mut variance) = (0.0, 0.0, 0.0);
+            for _ in 0..trials {
+                let w: Vec<Vec<f64>> = (0..m)
+                    .map(|_| (0..d).map(|_| rng.normal()).collect())
+                    .collect();
+                let hidden: Vec<Vec<f64>> = (0..rows)
+                    .map(|_| {
+                        let z: Vec<f64> =
+                            (0..d).map(|_| rng.normal() / (d as f64).sqrt()).collect();
+                        let length = match input {
+                            MlpInput::Rms => z.iter().map(|x| x * x).sum::<f64>().sqrt(),
+                            MlpInput::Raw => 1.0,
+                        };
+                        w.iter()
+                            .map(|row| {
+                                let x: f64 = row.iter().zip(&z).map(|(a, b)| a * b).sum();
+                                activation.value(x / length)
+                            })
+                            .collect()
+                    })
+                    .collect();
+                let kernel = |a: usize, b: usize| -> f64 {
+                    let sum: f64 = hidden[a].iter().zip(&hidden[b]).map(|(x, y)| x * y).sum();
+                    sum / m as f64
+                };
+                for u in 0..rows {
+                    let others: Vec<f64> = (0..rows)
+                        .filter(|v| *v != u)
+                        .map(|v| kernel(u, v))
+                        .collect();
+                    let n = others.len() as f64;
+                    let average = others.iter().sum::<f64>() / n;
+                    let unit = (rows * trials) as f64;
+                    own += kernel(u, u) / unit;
+                    mean += average / unit;
+                    variance += others.iter().map(|k| (k - average).powi(2)).sum::<f64>()
+                        / (n - 1.0)
+                        / unit;
+                }
+            }
+            let mlp = layer(activation, input, m);
+            let stated = kernel_rows(&setting(d, mlp), &mlp);
+            let over =
+                |f: &dyn Fn(&KernelRow) -> f64| stated.iter().map(|r| r.weight * f(r)).sum::<f64>();
+            let (k0, v) = (over(&|r| r.own), over(&|r| r.variance()));
+            assert!((own / k0 - 1.0).abs() < 0.05, "{activation} own {own} {k0}");
+            assert!(
+                (mean - over(&|r| r.mean)).abs() < 0.03 * k0,
+                "{activation} mean {mean}"
+            );
+            let allowed = if input == MlpInput::Raw { 0.12 } else { 0.08 };
+            assert!(
+                (variance / v - 1.0).abs() < allowed,
+                "{activation} {input:?} variance {variance} {v}"
+            );
+        }
+    }
+}

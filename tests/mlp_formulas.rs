@@ -1,0 +1,333 @@
+//! Simulation of the attention-MLP model against its formulas, at fixed seeds.
+#![allow(clippy::unwrap_used)]
+
+use recall_capacity::descent::early::Outcome;
+use recall_capacity::job::{Configuration, Job, Precision};
+use recall_theory::accuracy::{attention_accuracy, end_to_end_accuracy};
+use recall_theory::mlp::attention::{MLP_NOISE_NAMES, budget};
+use recall_theory::mlp::thresholds::{RECALL_NOISE_NAMES, recall_noise};
+use recall_theory::recall::recall_accuracy;
+use recall_theory::{Embedding, Labels, Mlp, MlpInput, MlpRows, Setting};
+
+fn layer(activation: &str, width: usize, input: MlpInput) -> Mlp {
+    Mlp {
+        activation: activation.parse().unwrap(),
+        width,
+        input,
+        rows: MlpRows::Gaussian,
+    }
+}
+
+/// Runs `trials` seeds on two threads.
+fn simulate(s: &Setting, trials: u64) -> Vec<Outcome> {
+    assert_eq!(s.validate(), Ok(()));
+    let mut config = Configuration::of(s);
+    config.precision = Precision::F32;
+    let run = |seed| {
+        let job = Job {
+            config,
+            seed,
+            paired: vec![],
+        };
+        job.run().unwrap().outcome
+    };
+    let run = &run;
+    std::thread::scope(|scope| {
+        let halves: Vec<_> = (0..2)
+            .map(|half| scope.spawn(move || (half..trials).step_by(2).map(run).collect::<Vec<_>>()))
+            .collect();
+        halves.into_iter().flat_map(|h| h.join().unwrap()).collect()
+    })
+}
+
+/// Mean and its standard error over trials.
+fn mean(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let x: Vec<f64> = values.collect();
+    let n = x.len() as f64;
+    let mean = x.iter().sum::<f64>() / n;
+    let variance = x.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    (mean, (variance / n).sqrt())
+}
+
+#[test]
+fn recall_agrees_over_activations() {
+    let mut errors = Vec::new();
+    for (activation, input, v, d, n, m, allowed) in [
+        ("relu", MlpInput::Raw, 512, 64, 4096, 256, 0.05),
+        ("centred-relu", MlpInput::Rms, 256, 64, 2048, 64, 0.05),
+        ("gelu", MlpInput::Rms, 256, 64, 2048, 256, 0.05),
+        ("tanh", MlpInput::Raw, 256, 48, 2048, 128, 0.05),
+        ("abs:0,1", MlpInput::Rms, 512, 64, 4096, 128, 0.08),
+        ("abs:0.3,1", MlpInput::Rms, 512, 64, 4096, 256, 0.05),
+        ("hermite-2", MlpInput::Rms, 256, 64, 2048, 64, 0.08),
+        (
+            "hermite:0,0.5,0.866",
+            MlpInput::Rms,
+            256,
+            64,
+            2048,
+            64,
+            0.05,
+        ),
+        ("hermite-2", MlpInput::Rms, 256, 64, 2048, 24, 0.08),
+    ] {
+        let s = Setting::new(v, d, 8, n).with_mlp(layer(activation, m, input));
+        let (measured, error) = mean(simulate(&s, 4).iter().map(|o| o.recall.rate()));
+        let predicted = recall_accuracy(&s);
+        assert!(
+            (predicted - measured).abs() < allowed + 2.0 * error,
+            "{activation}: predicted {predicted:.3}, measured {measured:.3} +- {error:.3}"
+        );
+        // Where a wrong constant would show.
+        assert!((0.03..0.97).contains(&measured), "{activation} {measured}");
+        errors.push(predicted - measured);
+    }
+    let rms = (errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64).sqrt();
+    assert!(rms < 0.03, "{rms} {errors:?}");
+}
+
+/// Each term of the recall noise is switched off by an intervention, in theory and simulation.
+#[test]
+fn interventions_remove_single_terms_of_recall() {
+    let noise = |s: &Setting| recall_noise(s, s.model.mlp().unwrap());
+    let index = |name: &str| RECALL_NOISE_NAMES.iter().position(|n| *n == name).unwrap();
+    let plain = Setting::new(512, 64, 8, 1024).with_mlp(layer("relu", 512, MlpInput::Rms));
+    let mut balanced = plain;
+    balanced.labels = Labels::Balanced;
+    let centred = plain.with_mlp(layer("centred-relu", 512, MlpInput::Rms));
+    let even = plain.with_mlp(layer("abs:0,1", 512, MlpInput::Rms));
+    let orthonormal = plain.with_embeddings(Embedding::Gaussian, Embedding::Orthonormal);
+    let wide = plain.with_mlp(layer("relu", 1 << 14, MlpInput::Rms));
+    let off = |s: &Setting, name: &str| {
+        let (before, after) = (noise(&plain), noise(s));
+        let i = index(name);
+        assert!(
+            after.variance[i] < 0.05 * before.variance[i] + 1e-9,
+            "{name}"
+        );
+    };
+    off(&balanced, "mean_bias");
+    off(&centred, "mean_bias");
+    off(&even, "linear_interference");
+    off(&orthonormal, "output_gram");
+    off(&wide, "mlp_noise");
+    let mut last = Vec::new();
+    for (s, trials) in [
+        (&plain, 4),
+        (&balanced, 4),
+        (&centred, 4),
+        (&even, 4),
+        (&orthonormal, 4),
+    ] {
+        let (measured, error) = mean(simulate(s, trials).iter().map(|o| o.recall.rate()));
+        let predicted = recall_accuracy(s);
+        assert!(
+            (predicted - measured).abs() < 0.05 + 2.0 * error,
+            "predicted {predicted:.3}, measured {measured:.3} +- {error:.3}"
+        );
+        last.push(measured);
+    }
+    // Each intervention helps, and by much more than the errors.
+    assert!(last[1..].iter().all(|r| *r > last[0] + 0.05), "{last:?}");
+}
+
+#[test]
+fn attention_budget_agrees_over_activations() {
+    let mut logs = Vec::new();
+    for (activation, input, labels, rows, v, d, len, n, m) in [
+        (
+            "relu",
+            MlpInput::Rms,
+            Labels::Iid,
+            MlpRows::Gaussian,
+            512,
+            32,
+            32,
+            2048,
+            64,
+        ),
+        (
+            "relu",
+            MlpInput::Raw,
+            Labels::Iid,
+            MlpRows::Gaussian,
+            256,
+            48,
+            24,
+            2048,
+            128,
+        ),
+        (
+            "centred-relu",
+            MlpInput::Rms,
+            Labels::Balanced,
+            MlpRows::Gaussian,
+            256,
+            48,
+            16,
+            1024,
+            64,
+        ),
+        (
+            "tanh",
+            MlpInput::Rms,
+            Labels::Iid,
+            MlpRows::Gaussian,
+            512,
+            32,
+            32,
+            2048,
+            64,
+        ),
+        (
+            "gelu",
+            MlpInput::Rms,
+            Labels::Iid,
+            MlpRows::Balanced,
+            256,
+            32,
+            32,
+            1024,
+            64,
+        ),
+        (
+            "abs:0,1",
+            MlpInput::Rms,
+            Labels::Iid,
+            MlpRows::Gaussian,
+            256,
+            48,
+            16,
+            4096,
+            64,
+        ),
+        (
+            "abs:0.3,1",
+            MlpInput::Rms,
+            Labels::Iid,
+            MlpRows::Gaussian,
+            256,
+            48,
+            16,
+            2048,
+            128,
+        ),
+        (
+            "hermite-2",
+            MlpInput::Rms,
+            Labels::Iid,
+            MlpRows::Gaussian,
+            256,
+            32,
+            16,
+            4096,
+            64,
+        ),
+        (
+            "linear",
+            MlpInput::Rms,
+            Labels::Iid,
+            MlpRows::Gaussian,
+            256,
+            32,
+            64,
+            512,
+            128,
+        ),
+    ] {
+        let mut mlp = layer(activation, m, input);
+        mlp.rows = rows;
+        let mut s = Setting::new(v, d, len, n).with_mlp(mlp);
+        s.labels = labels;
+        let outcomes = simulate(&s, 12);
+        let b = budget(&s, &mlp);
+        let (quiet, error) = mean(outcomes.iter().map(|o| o.interference_squared));
+        let ratio = (quiet / b.interference).sqrt();
+        let allowed = 0.1 + 2.0 * 0.5 * error / quiet;
+        assert!(
+            (ratio - 1.0).abs() < allowed,
+            "{activation} {input:?}: measured/predicted {ratio:.3}, allowed {allowed:.3}"
+        );
+        let (signal, error) = mean(outcomes.iter().map(|o| o.signal));
+        assert!(
+            (signal - b.signal).abs() < 0.05 * b.signal + 3.0 * error,
+            "{activation}: signal {signal} +- {error}, predicted {}",
+            b.signal
+        );
+        logs.push(ratio.ln());
+    }
+    let geometric = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
+    assert!((geometric - 1.0).abs() < 0.06, "{geometric}");
+}
+
+/// Interventions switch single terms of the attention noise off or on, in theory and simulation.
+#[test]
+fn interventions_isolate_terms_of_the_attention_noise() {
+    let term = |s: &Setting, name: &str| {
+        let b = budget(s, s.model.mlp().unwrap());
+        b.variance[MLP_NOISE_NAMES.iter().position(|n| *n == name).unwrap()] / b.interference
+    };
+    let check = |s: &Setting| {
+        let (quiet, error) = mean(simulate(s, 16).iter().map(|o| o.interference_squared));
+        let ratio = (quiet / budget(s, s.model.mlp().unwrap()).interference).sqrt();
+        let allowed = 0.1 + 2.0 * 0.5 * error / quiet;
+        assert!(
+            (ratio - 1.0).abs() < allowed,
+            "{s:?}: {ratio:.3} {allowed:.3}"
+        );
+        quiet
+    };
+    // The mean row of W: most of the noise, gone with balanced rows.
+    let mut relu = layer("relu", 64, MlpInput::Rms);
+    let plain = Setting::new(512, 32, 32, 2048).with_mlp(relu);
+    relu.rows = MlpRows::Balanced;
+    let balanced_rows = plain.with_mlp(relu);
+    assert!(term(&plain, "mean_bias_mlp") > 0.5 && term(&balanced_rows, "mean_bias_mlp") == 0.0);
+    assert!(check(&plain) > 2.5 * check(&balanced_rows));
+
+    // A normalised linear layer has no mean bias with random labels and all of it with balanced
+    // ones: a sample does not meet itself.
+    let linear = layer("linear", 4096, MlpInput::Rms);
+    let iid = Setting::new(512, 32, 48, 2048).with_mlp(linear);
+    let mut balanced = iid;
+    balanced.labels = Labels::Balanced;
+    assert!(term(&iid, "mean_bias") < 0.25 && term(&balanced, "mean_bias") > 0.6);
+    check(&iid);
+    check(&balanced);
+
+    // The finite width.
+    let narrow = Setting::new(256, 48, 16, 2048).with_mlp(layer("tanh", 16, MlpInput::Rms));
+    let wide = Setting::new(256, 48, 16, 2048).with_mlp(layer("tanh", 2048, MlpInput::Rms));
+    assert!(term(&narrow, "mlp_noise") > 0.3 && term(&wide, "mlp_noise") < 0.05);
+    assert!(check(&narrow) > 2.0 * check(&wide));
+}
+
+#[test]
+fn accuracies_of_three_steps_agree() {
+    let mut errors = Vec::new();
+    for (activation, v, d, len, n, m) in [
+        ("abs:0.3,1", 256, 48, 16, 2048, 128),
+        ("abs:0.3,1", 256, 64, 32, 2048, 64),
+        ("centred-relu", 256, 64, 32, 2048, 128),
+        ("relu", 256, 64, 16, 4096, 256),
+        ("tanh", 128, 48, 16, 1024, 64),
+        ("hermite:0,0.5,0.866", 256, 64, 32, 2048, 64),
+    ] {
+        let s = Setting::new(v, d, len, n).with_mlp(layer(activation, m, MlpInput::Rms));
+        let outcomes = simulate(&s, 12);
+        let (attention, e1) = mean(outcomes.iter().map(|o| o.attention.rate()));
+        let (accuracy, e2) = mean(outcomes.iter().map(|o| o.accuracy.rate()));
+        let (p1, p2) = (attention_accuracy(&s), end_to_end_accuracy(&s));
+        assert!(
+            (p1 - attention).abs() < 0.06 + 2.0 * e1,
+            "{activation} attention: predicted {p1:.3}, measured {attention:.3} +- {e1:.3}"
+        );
+        assert!(
+            (p2 - accuracy).abs() < 0.06 + 2.0 * e2,
+            "{activation} end to end: predicted {p2:.3}, measured {accuracy:.3} +- {e2:.3}"
+        );
+        errors.push(p2 - accuracy);
+    }
+    let bias = errors.iter().sum::<f64>() / errors.len() as f64;
+    assert!(bias.abs() < 0.04, "{bias} {errors:?}");
+}
