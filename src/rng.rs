@@ -29,6 +29,8 @@ pub enum Purpose {
     Train = 6,
     /// Fresh test sequences.
     Test = 7,
+    /// Configurations of a study, keyed by its seed instead of a job.
+    Configuration = 64,
 }
 
 /// The 256-bit key from which all streams of a job derive.
