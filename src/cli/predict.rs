@@ -28,7 +28,7 @@ const IDLE: &str = "Accepted without effect (options of simulate)";
     mut_arg("engine", |arg| arg.help(
         "The formulas are those of the small-step limit (early); with exact, --eta and --gamma-w only set the attention strength"
     )),
-    after_help = "Signal, spread and noise are in units of S0 = eta/(L^2 V). The options of simulate are all accepted, so that one command line serves both; nothing is simulated."
+    after_help = "Signal, spread and noise are in units of S0 = eta/(L^2 V), times m with a hidden layer. The options of simulate are all accepted, so that one command line serves both; nothing is simulated."
 )]
 pub struct Args {
     /// Options of `simulate`.

@@ -119,6 +119,9 @@ impl Args {
     /// One trial, checked.
     pub(super) fn job(&self, seed: u64) -> Result<Job, Failure> {
         let engine = self.engine()?;
+        let setting = self.setting.setting()?;
+        // The parts are those of the small-step limit without a hidden layer.
+        let has_parts = engine == Engine::Early && setting.model.mlp().is_none();
         let config = Configuration {
             engine,
             precision: match self.precision {
@@ -126,8 +129,8 @@ impl Args {
                 PrecisionName::F32 => Precision::F32,
             },
             test_sequences: self.test_sequences,
-            decompose: !self.no_decompose && engine == Engine::Early,
-            ..Configuration::of(&self.setting.setting()?)
+            decompose: !self.no_decompose && has_parts,
+            ..Configuration::of(&setting)
         };
         let job = Job {
             config,
