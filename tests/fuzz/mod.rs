@@ -240,7 +240,11 @@ impl Fuzzer {
 
     fn mutated(&mut self) -> Vec<u8> {
         // Every other input descends from the corpus itself, so that many are nearly right.
-        let among = if self.below(2) == 0 { self.corpus } else { self.pool.len() };
+        let among = if self.below(2) == 0 {
+            self.corpus
+        } else {
+            self.pool.len()
+        };
         let at = self.below(among);
         let mut text = self.pool[at].clone();
         for _ in 0..=self.below(3) {
