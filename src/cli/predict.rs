@@ -58,6 +58,15 @@ fn level(text: &str) -> Result<f64, String> {
 /// # Errors
 /// If the options are out of range.
 pub fn run(args: &Args) -> Answer {
+    output::print(&answer(args)?)?;
+    Ok(exit::OK)
+}
+
+/// What `predict` prints.
+///
+/// # Errors
+/// If the options are out of range.
+pub fn answer(args: &Args) -> Result<String, Failure> {
     let exact = matches!(args.simulate.engine()?, Engine::Exact { .. });
     let setting = if exact {
         let setting = simulate::effective_setting(&args.simulate.job(0)?.config);
@@ -75,12 +84,11 @@ pub fn run(args: &Args) -> Answer {
     };
     let prediction = predict_in(&setting, args.level, scope);
     let notes = notes(&prediction, exact);
-    if args.simulate.json {
-        output::print(&format!("{}\n", json(&prediction, &notes)?))?;
+    Ok(if args.simulate.json {
+        format!("{}\n", json(&prediction, &notes)?)
     } else {
-        output::print(&text(&prediction, &notes))?;
-    }
-    Ok(exit::OK)
+        text(&prediction, &notes)
+    })
 }
 
 fn notes(p: &Prediction, exact: bool) -> Vec<String> {
