@@ -25,4 +25,5 @@ pub mod runner;
 pub mod spec;
 pub mod stats;
 pub mod store;
+pub mod study;
 pub mod task;

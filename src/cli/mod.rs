@@ -13,6 +13,7 @@ pub mod replay;
 pub mod reproduce;
 pub mod setting;
 pub mod simulate;
+pub mod study;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ pub enum Command {
     Replay(replay::Args),
     /// Run all experiments of a profile and write the report; a killed run resumes.
     Reproduce(reproduce::Args),
+    /// Compare formulas and simulation on random configurations.
+    Study(Box<study::Args>),
     /// Judge the stored records of a report again; simulates nothing.
     Verify(verify::Args),
 }
@@ -77,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Predict(args) => ("predict", predict::run(&args)),
         Command::Replay(args) => ("replay", replay::run(&args)),
         Command::Reproduce(args) => ("reproduce", reproduce::run(&args)),
+        Command::Study(args) => ("study", study::run(&args)),
         Command::Verify(args) => ("verify", verify::run(&args)),
     };
     match answer {
