@@ -385,7 +385,11 @@ pub struct Study {
 ///
 /// # Errors
 /// If too few configurations are found, or a trial fails.
-pub fn run(plan: &Plan, threads: usize, report: &(dyn Fn(usize) + Sync)) -> Result<Study, StudyError> {
+pub fn run(
+    plan: &Plan,
+    threads: usize,
+    report: &(dyn Fn(usize) + Sync),
+) -> Result<Study, StudyError> {
     let settings = plan.draw()?;
     let next = AtomicUsize::new(0);
     let done = AtomicUsize::new(0);
@@ -576,7 +580,11 @@ impl Study {
             ratio_line(&mut text, name, summarise_ratios(&ratios).as_ref());
         }
         let part = |crosstalk: bool| self.spread(|r| r.predicted.crosstalk_leads == crosstalk);
-        ratio_line(&mut text, "spread, trigger crosstalk leads", part(true).as_ref());
+        ratio_line(
+            &mut text,
+            "spread, trigger crosstalk leads",
+            part(true).as_ref(),
+        );
         for name in NOISE_NAMES {
             let part = self.spread(|r| !r.predicted.crosstalk_leads && r.predicted.leading == name);
             ratio_line(&mut text, &format!("spread, {name} leads"), part.as_ref());
@@ -736,7 +744,11 @@ mod tests {
         let plan = plan();
         let one = run(&plan, 1, &|_| ()).unwrap();
         assert_eq!(one, run(&plan, 2, &|_| ()).unwrap());
-        assert!(one.rows.iter().all(|r| (4..=12).contains(&r.measured.trials)));
+        assert!(
+            one.rows
+                .iter()
+                .all(|r| (4..=12).contains(&r.measured.trials))
+        );
         let text = one.markdown("Title", "command");
         assert!(text.contains("4 configurations") && text.contains("| spread | 4 |"));
     }
@@ -744,8 +756,8 @@ mod tests {
     #[test]
     fn summaries_count_what_sampling_does_not_explain() {
         let m = |value, error| Mean { value, error };
-        let s = summarise_ratios(&[m(1.0, 0.01), m(1.06, 0.02), m(1.2, 0.02), m(0.98, 0.01)])
-            .unwrap();
+        let s =
+            summarise_ratios(&[m(1.0, 0.01), m(1.06, 0.02), m(1.2, 0.02), m(0.98, 0.01)]).unwrap();
         assert_eq!((s.within_5, s.within_10, s.excluded), (0.5, 0.75, 0.25));
         assert!((s.quantiles[3] - 1.03).abs() < 1e-12);
         assert!(summarise_ratios(&[]).is_none());
