@@ -16,6 +16,7 @@ use std::time::Instant;
 use recall_capacity::descent::early::Count;
 use recall_capacity::job::{Configuration, Engine, Job, Precision};
 use recall_theory::Setting;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
 const USAGE: &str = "usage: timed_trial early|exact f32|f64 V d L N [--seeds A..B] [--test M] \
@@ -82,10 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (begin, before) = (Instant::now(), processor_seconds());
         let record = job.run()?;
         wall.push(begin.elapsed().as_secs_f64());
-        cpu.push(match (before, processor_seconds()) {
-            (Some(a), Some(b)) => Some(b - a),
-            _ => None,
-        });
+        cpu.push(processor_seconds() - before);
         let rate = |c: Count| c.rate();
         attention.push(rate(record.outcome.attention));
         accuracy.push(rate(record.outcome.accuracy));
@@ -102,11 +100,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Processor time of this process's first thread, where Linux tells.
-fn processor_seconds() -> Option<f64> {
-    let text = fs::read_to_string("/proc/self/schedstat").ok()?;
-    let nanoseconds: f64 = text.split_whitespace().next()?.parse().ok()?;
-    Some(nanoseconds * 1e-9)
+/// Processor time of this process.
+fn processor_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 /// Largest resident size of this process so far, where Linux tells.

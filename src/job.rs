@@ -547,7 +547,7 @@ impl Job {
             Precision::F64 => 8.0,
         };
         let (gemm, scan) = (6.0e-12 * width, 0.6e-9);
-        if let Some(mlp) = c.model.mlp() {
+        if let (Some(mlp), Engine::Early) = (c.model.mlp(), c.engine) {
             let (m, d, out) = (mlp.width as f64, c.input.dim as f64, c.output.dim as f64);
             let features = n * m * (3.0 * 2.0 * d * gemm + 1.5e-9 * width / 4.0);
             let tables = 3.0 * v * m * 2.0 * (d + 2.0 * out) * gemm + 3.0 * v * v * out * gemm;
@@ -565,11 +565,15 @@ impl Job {
         if c.engine != Engine::Early {
             // Three passes over the training batch with logits, two of them with gradients.
             let (di, d_out) = (c.input.dim as f64, c.output.dim as f64);
-            let per_sample = 2.0 * v * d_out + 2.0 * di * d_out;
+            // The value matrix acts on the features of a hidden layer, which are made and undone.
+            let features = c.model.mlp().map_or(di, |mlp| mlp.width as f64);
+            let layer = c.model.mlp().map_or(0.0, |_| 2.0 * features * di);
+            let per_sample = 2.0 * v * d_out + 2.0 * features * d_out + layer;
             let samples = 5.0 * n + c.test_sequences as f64;
             let seconds = samples * (per_sample * gemm + v * 1.5e-9 + l * di * 1e-9)
                 + (2.0 * v * v * di + 4.0 * v * di * d_out) * gemm;
-            let stored = width * (v * (di + d_out) + 6.0 * di * d_out + v * di);
+            let stored = width
+                * (v * (di + d_out) + 6.0 * features * d_out + v * di + 256.0 * 3.0 * features);
             let bytes = stored + 4.0 * (n + c.test_sequences as f64) * (l + 6.0) + 64.0 * (v + di);
             return Cost {
                 seconds,

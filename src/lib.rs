@@ -5,6 +5,7 @@
 //! spec -> jobs -> measurements -> thresholds -> fits -> verdicts -> report.
 
 pub mod baseline;
+pub mod claims;
 pub mod cli;
 pub mod decode;
 pub mod descent;
@@ -25,4 +26,5 @@ pub mod runner;
 pub mod spec;
 pub mod stats;
 pub mod store;
+pub mod study;
 pub mod task;

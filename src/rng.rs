@@ -33,6 +33,8 @@ pub enum Purpose {
     Oracle = 8,
     /// Weights of the hidden layer, row by row.
     Hidden = 9,
+    /// Configurations of a study, keyed by its seed instead of a job.
+    Configuration = 64,
 }
 
 /// The 256-bit key from which all streams of a job derive.

@@ -680,6 +680,43 @@ impl Profile {
     }
 }
 
+impl Kind {
+    /// What is compared, and within which margin, in words.
+    #[must_use]
+    pub fn statistic(&self) -> String {
+        let law = |test: &ThresholdTest| {
+            let slopes = if test.slopes {
+                format!("exponents within {}, ", test.margin)
+            } else {
+                String::new()
+            };
+            format!("{slopes}mean ratio within a factor {}", test.constant)
+        };
+        match self {
+            Kind::Threshold { test, .. } => {
+                format!("critical values against the formula: {}", law(test))
+            }
+            Kind::Scores { test, .. } => {
+                format!("sizes of scores against the formula: {}", law(test))
+            }
+            Kind::Curves { test, .. } | Kind::Phase { test, .. } => format!(
+                "mean signed error of an accuracy over cells within {}",
+                test.margin
+            ),
+            Kind::Bound { margin, .. } => {
+                format!("no accuracy above the bound by more than {margin}, one-sided")
+            }
+            Kind::Decoders { margin, test, .. } => format!(
+                "no accuracy above the bound by more than {margin}; thresholds of the whitened decoder against its formula: {}",
+                law(test)
+            ),
+            Kind::Query { margin, constant } => format!(
+                "no alignment above the bound by more than {margin}; noise over signal within a factor {constant} of the formula"
+            ),
+        }
+    }
+}
+
 impl Experiment {
     /// The design of a profile, if the experiment takes part in it.
     #[must_use]

@@ -329,6 +329,66 @@ fn both_precisions_and_both_engines_measure_the_same() {
 }
 
 #[test]
+fn a_linear_layer_with_orthogonal_weights_is_no_layer() {
+    use recall_capacity::descent::early::{self, Training, Trial};
+    use recall_capacity::linalg::Matrix;
+    // W^T W = m I with m = 2 d: every number is that of the attention-only model.
+    let plain = Setting::new(40, 8, 5, 300);
+    let mut w = World::draw(with_mlp(plain, "linear", MlpInput::Raw, 16), "orthogonal");
+    let mut weights = vec![0.0; 16 * 8];
+    for k in 0..8 {
+        weights[k * 8 + k] = 8f64.sqrt();
+        weights[(k + 8) * 8 + k] = -(8f64.sqrt());
+    }
+    w.hidden.weights = Matrix::from_vec(16, 8, weights);
+    let (with, _) = mlp::run(&mlp::Trial {
+        setting: &w.setting,
+        embeddings: &w.embeddings,
+        hidden: &w.hidden,
+        permutation: &w.permutation,
+        train: &w.train,
+        test: &w.test,
+    })
+    .unwrap();
+    let (without, _) = early::run(&Trial {
+        setting: &plain,
+        embeddings: &w.embeddings,
+        permutation: &w.permutation,
+        training: Training::Batch(&w.train),
+        test: &w.test,
+        decompose: false,
+    });
+    let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12 * b.abs(), "{a} {b}");
+    close(with.signal, without.signal);
+    close(with.spread_squared, without.spread_squared);
+    close(with.interference_squared, without.interference_squared);
+    assert_eq!(with.recall, without.recall);
+    assert_eq!(with.accuracy, without.accuracy);
+    assert_eq!(with.one_step, without.one_step);
+    assert_eq!(with.train_attention, without.train_attention);
+}
+
+#[test]
+fn hidden_weights_are_stable() {
+    let mlp = Mlp {
+        activation: Activation::Relu,
+        width: 2,
+        input: MlpInput::Raw,
+        rows: MlpRows::Gaussian,
+    };
+    let hidden = Hidden::<f64>::draw(&mlp, 2, &StreamKey::from_text("stability"));
+    let pinned = [
+        -1.057701973752817,
+        1.414078530699399,
+        -0.030683206412541127,
+        0.3019378907348652,
+    ];
+    for (ours, pinned) in hidden.weights.data().iter().zip(pinned) {
+        assert!((ours - pinned).abs() < 1e-12, "{:?}", hidden.weights.data());
+    }
+}
+
+#[test]
 fn a_chunked_trial_has_the_counts_of_its_parts() {
     // More labels than one block, more samples of a label than one chunk, and orthonormal outputs.
     for (vocab, samples) in [(150, 400), (3, 900)] {

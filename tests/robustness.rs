@@ -27,7 +27,7 @@ rationale = "Small enough to be killed often."
 [task]
 kind = "curves"
 axis = "samples"
-quantities = ["accuracy"]
+quantities = ["attention"]
 test = { margin = 0.2, max_sd = 0.3 }
 [profile.quick]
 seeds = 12

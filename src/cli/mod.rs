@@ -5,6 +5,7 @@
 
 mod annotations;
 mod baseline;
+pub mod claims;
 pub mod exit;
 mod interrupt;
 pub mod output;
@@ -13,6 +14,7 @@ pub mod replay;
 pub mod reproduce;
 pub mod setting;
 pub mod simulate;
+pub mod study;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -45,8 +47,12 @@ pub enum Command {
     Replay(replay::Args),
     /// Run all experiments of a profile and write the report; a killed run resumes.
     Reproduce(reproduce::Args),
+    /// Compare formulas and simulation on random configurations.
+    Study(Box<study::Args>),
     /// Judge the stored records of a report again; simulates nothing.
     Verify(verify::Args),
+    /// List the claims, what tests them and within which margin, as a Markdown table.
+    Claims(claims::Args),
 }
 
 /// Why a sub-command gave up.
@@ -77,7 +83,9 @@ pub fn run() -> ExitCode {
         Command::Predict(args) => ("predict", predict::run(&args)),
         Command::Replay(args) => ("replay", replay::run(&args)),
         Command::Reproduce(args) => ("reproduce", reproduce::run(&args)),
+        Command::Study(args) => ("study", study::run(&args)),
         Command::Verify(args) => ("verify", verify::run(&args)),
+        Command::Claims(args) => ("claims", claims::run(&args)),
     };
     match answer {
         Ok(code) => ExitCode::from(code),

@@ -28,7 +28,7 @@ const IDLE: &str = "Accepted without effect (options of simulate)";
     mut_arg("engine", |arg| arg.help(
         "The formulas are those of the small-step limit (early); with exact, --eta and --gamma-w only set the attention strength"
     )),
-    after_help = "Signal, spread and noise are in units of S0 = eta/(L^2 V). The options of simulate are all accepted, so that one command line serves both; nothing is simulated."
+    after_help = "Signal, spread and noise are in units of S0 = eta/(L^2 V), times m with a hidden layer. The options of simulate are all accepted, so that one command line serves both; nothing is simulated."
 )]
 pub struct Args {
     /// Options of `simulate`.
@@ -58,6 +58,15 @@ fn level(text: &str) -> Result<f64, String> {
 /// # Errors
 /// If the options are out of range.
 pub fn run(args: &Args) -> Answer {
+    output::print(&answer(args)?)?;
+    Ok(exit::OK)
+}
+
+/// What `predict` prints.
+///
+/// # Errors
+/// If the options are out of range.
+pub fn answer(args: &Args) -> Result<String, Failure> {
     let exact = matches!(args.simulate.engine()?, Engine::Exact { .. });
     let setting = if exact {
         let setting = simulate::effective_setting(&args.simulate.job(0)?.config);
@@ -75,12 +84,11 @@ pub fn run(args: &Args) -> Answer {
     };
     let prediction = predict_in(&setting, args.level, scope);
     let notes = notes(&prediction, exact);
-    if args.simulate.json {
-        output::print(&format!("{}\n", json(&prediction, &notes)?))?;
+    Ok(if args.simulate.json {
+        format!("{}\n", json(&prediction, &notes)?)
     } else {
-        output::print(&text(&prediction, &notes))?;
-    }
-    Ok(exit::OK)
+        text(&prediction, &notes)
+    })
 }
 
 fn notes(p: &Prediction, exact: bool) -> Vec<String> {

@@ -117,8 +117,14 @@ impl Args {
     }
 
     /// One trial, checked.
-    pub(super) fn job(&self, seed: u64) -> Result<Job, Failure> {
+    ///
+    /// # Errors
+    /// Names the first option that is out of range and what is allowed.
+    pub fn job(&self, seed: u64) -> Result<Job, Failure> {
         let engine = self.engine()?;
+        let setting = self.setting.setting()?;
+        // The parts are those of the small-step limit without a hidden layer.
+        let has_parts = engine == Engine::Early && setting.model.mlp().is_none();
         let config = Configuration {
             engine,
             precision: match self.precision {
@@ -126,8 +132,8 @@ impl Args {
                 PrecisionName::F32 => Precision::F32,
             },
             test_sequences: self.test_sequences,
-            decompose: !self.no_decompose && engine == Engine::Early,
-            ..Configuration::of(&self.setting.setting()?)
+            decompose: !self.no_decompose && has_parts,
+            ..Configuration::of(&setting)
         };
         let job = Job {
             config,
@@ -218,22 +224,28 @@ fn in_order(jobs: &[Job], threads: usize) -> Result<Vec<Record>, Failure> {
     let failed = AtomicBool::new(false);
     let done: Vec<Mutex<Option<Result<Record, JobError>>>> =
         jobs.iter().map(|_| Mutex::new(None)).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while !failed.load(Ordering::Relaxed) {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    let (Some(job), Some(slot)) = (jobs.get(i), done.get(i)) else {
-                        break;
-                    };
-                    let result = job.run();
-                    failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                    if let Ok(mut slot) = slot.lock() {
-                        *slot = Some(result);
-                    }
-                }
-            });
+    let work = || {
+        while !failed.load(Ordering::Relaxed) {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(job), Some(slot)) = (jobs.get(i), done.get(i)) else {
+                break;
+            };
+            let result = job.run();
+            failed.fetch_or(result.is_err(), Ordering::Relaxed);
+            if let Ok(mut slot) = slot.lock() {
+                *slot = Some(result);
+            }
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where the system has no more threads to give, those that run do all the work.
+            let spawned = std::thread::Builder::new().spawn_scoped(scope, work);
+            if spawned.is_err() {
+                break;
+            }
+        }
+        work();
     });
     let mut records = Vec::with_capacity(jobs.len());
     // The first failure in seed order ends the list; later slots may be empty then.

@@ -132,7 +132,7 @@ pub struct Outcome {
     /// Mean softmax weight on the informative position of fresh sequences (not with argmax).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention_weight: Option<f64>,
-    /// `T`, coefficient of `z_trig` in `w`, units of `S0`.
+    /// `T`, coefficient of `z_trig` in `w`, units of `S0 = eta/(L^2 V)`, times `m` with a hidden layer.
     pub signal: f64,
     /// `Var_v(w . z_in(v))`, units of `S0^2`.
     pub spread_squared: f64,

@@ -15,7 +15,7 @@ pub(crate) type LabelRows<'a, R> = dyn Fn(usize, &mut [R]) -> R + 'a;
 
 /// Number of label rows held at a time: about 1 MiB, at least 16 rows.
 fn block_rows<R>(vocab: usize) -> usize {
-    ((1 << 20) / (size_of::<R>() * vocab.max(1)))
+    ((1 << 21) / (size_of::<R>() * vocab.max(1)))
         .clamp(16, 256)
         .min(vocab)
 }

@@ -97,10 +97,48 @@ pub(super) struct Plane {
     pub(super) dominant: bool,
 }
 
-/// Where one term hands over to another along the vertical axis.
+/// Where one term hands over to another along an axis.
 struct HandOver {
     terms: (&'static str, &'static str),
     points: Vec<(f64, f64)>,
+}
+
+/// Hand-overs along the second coordinate, for each value of the first; `point` turns both into
+/// a point of the map.
+fn hand_overs(
+    first: &[f64],
+    second: &[f64],
+    name: &dyn Fn(f64, f64) -> &'static str,
+    point: &dyn Fn(f64, f64) -> (f64, f64),
+) -> Vec<HandOver> {
+    let mut found: Vec<HandOver> = Vec::new();
+    for &a in first {
+        for pair in second.windows(2) {
+            let terms = (name(a, pair[0]), name(a, pair[1]));
+            if terms.0 == terms.1 {
+                continue;
+            }
+            // Closed in on, so that both directions draw the same curve.
+            let (mut lo, mut hi) = (pair[0], pair[1]);
+            for _ in 0..6 {
+                let middle = (lo * hi).sqrt();
+                if name(a, middle) == terms.0 {
+                    lo = middle;
+                } else {
+                    hi = middle;
+                }
+            }
+            let point = point(a, (lo * hi).sqrt());
+            match found.iter_mut().find(|h| h.terms == terms) {
+                Some(known) => known.points.push(point),
+                None => found.push(HandOver {
+                    terms,
+                    points: vec![point],
+                }),
+            }
+        }
+    }
+    found
 }
 
 /// Distinct values of a size over the cells, ascending.
@@ -164,11 +202,15 @@ impl Plane {
             _ => &[(quantity, Dash::Solid, "formula, this accuracy")],
         };
         for (quantity, dash, name) in lines {
-            map = map.with_line(Line::new(
-                format!("{name} = {level}"),
-                Style::neutral().dash(*dash),
-                self.boundary(first, *quantity, level, (&xs, &ys)),
-            ));
+            let line = self.boundary(first, *quantity, level, (&xs, &ys));
+            // A level that is not reached on the map has no line to explain.
+            if !line.is_empty() {
+                map = map.with_line(Line::new(
+                    format!("{name} = {level}"),
+                    Style::neutral().dash(*dash),
+                    line,
+                ));
+            }
         }
         let mut names = Vec::new();
         if self.dominant {
@@ -243,32 +285,22 @@ impl Plane {
                 cells,
             });
         }
-        // For each pair of neighbours along y, the points where one hands over to the other.
-        let mut hand_over: Vec<HandOver> = Vec::new();
-        for x in between(xs[0], xs[xs.len() - 1], STEPS) {
+        // For each pair of neighbours, the points where one hands over to the other: looked for
+        // along both axes, since a boundary may run along either.
+        let name = |x: f64, y: f64| {
             let column = at(first, self.x, x.round() as u64);
-            let mut last: Option<(f64, &'static str)> = None;
-            for y in between(ys[0], ys[ys.len() - 1], STEPS) {
-                let name = dominant(quantity, &at(&column, self.y, y.round() as u64));
-                if let Some((below, before)) = last
-                    && before != name
-                {
-                    let point = (x, (below * y).sqrt());
-                    match hand_over.iter_mut().find(|h| h.terms == (before, name)) {
-                        Some(known) => known.points.push(point),
-                        None => hand_over.push(HandOver {
-                            terms: (before, name),
-                            points: vec![point],
-                        }),
-                    }
-                }
-                last = Some((y, name));
-            }
-        }
-        for HandOver { points, .. } in hand_over {
+            dominant(quantity, &at(&column, self.y, y.round() as u64))
+        };
+        let grid = |v: &[f64]| between(v[0], v[v.len() - 1], STEPS).collect::<Vec<f64>>();
+        let (fine_x, fine_y) = (grid(xs), grid(ys));
+        let mut lines = hand_overs(&fine_x, &fine_y, &|x, y| name(x, y), &|x, y| (x, y));
+        lines.extend(hand_overs(&fine_y, &fine_x, &|y, x| name(x, y), &|y, x| {
+            (x, y)
+        }));
+        for HandOver { points, .. } in lines {
             map.lines.push(Line::new(
                 "another term dominates",
-                Style::neutral().dash(Dash::Dotted),
+                Style::neutral().dash(Dash::DashDot),
                 points,
             ));
         }
@@ -289,10 +321,8 @@ fn fixed(s: &Setting, x: SearchAxis, y: SearchAxis) -> String {
     if ![x, y].contains(&SearchAxis::Samples) {
         parts.push(format!("N = {}", samples_text(s)));
     }
-    if let Some(mlp) = s.model.mlp() {
-        parts.push(mlp.activation.to_string());
-    }
-    parts.join(", ")
+    // Titles may be broken between sizes, not inside one.
+    parts.join(", ").replace(" = ", "\u{a0}=\u{a0}")
 }
 
 /// Measured against predicted, cell by cell.

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use recall_theory::{Model, Samples, Setting, accuracy, attention, one_step, recall, thresholds};
+use recall_theory::mlp::thresholds::RECALL_NOISE_NAMES;
+use recall_theory::noise::Noise;
+use recall_theory::thresholds::Regime;
+use recall_theory::{Model, Samples, Setting, accuracy, mlp, one_step, recall, thresholds};
 
 use super::regions::law_name;
-use crate::descent::early::Count;
+use crate::descent::early::{Count, NoiseParts};
 use crate::job::Record;
 use crate::spec::{Criterion, Quantity, Score, SearchAxis};
 
@@ -44,32 +47,57 @@ pub(super) fn accuracy_of(quantity: Quantity, s: &Setting) -> f64 {
 
 /// Formula for the size of a score, in units of `S0`; zero where the term does not exist.
 pub(super) fn score_of(score: Score, s: &Setting) -> f64 {
-    let budget = attention::budget(s);
-    match (score, score.term()) {
-        (Score::Signal, _) => budget.signal,
-        (Score::Spread, _) => budget.spread(),
-        (_, None) => budget.interference.sqrt(),
-        (_, Some(term)) => budget.variance[term].sqrt(),
+    let noise = Noise::of(s);
+    match score {
+        Score::Signal => noise.signal,
+        Score::Spread => noise.spread(),
+        Score::Interference => noise.interference.max(0.0).sqrt(),
+        term => {
+            let name = term.term().map(|i| NoiseParts::NAMES[i]);
+            let found = noise.terms.iter().find(|t| Some(t.0) == name);
+            found.map_or(0.0, |t| t.1.max(0.0).sqrt())
+        }
+    }
+}
+
+/// A noise term's name in words.
+fn words(term: &'static str) -> &'static str {
+    match term {
+        "mean_bias" => "mean bias",
+        "mean_bias_flow" => "mean-bias flow",
+        "cross" => "cross term",
+        "gradient_noise" => "gradient noise",
+        "signal_noise" => "signal × noise",
+        "signal_bias" => "signal × bias",
+        "label_count" => "label counts",
+        "trigger" => "trigger crosstalk",
+        "mlp_noise" => "MLP noise",
+        "mean_bias_mlp" => "mean bias × MLP",
+        "linear_mean_bias_mlp" => "linear mean bias × MLP",
+        "output_gram" => "output Gram",
+        "linear_interference" => "linear interference",
+        "quadratic_interference" => "quadratic interference",
+        "higher_interference" => "higher interference",
+        other => other,
     }
 }
 
 /// The term that limits an accuracy most by the formula: the largest noise of the attention
-/// scores, or the law that binds recall or the whole.
+/// scores or of recall, or the law that binds the whole.
 pub(super) fn dominant(quantity: Quantity, s: &Setting) -> &'static str {
-    let law = |q| law_name(thresholds::regime_of(s, q));
-    match quantity {
-        Quantity::Attention => match attention::NOISE_NAMES[attention::budget(s).dominant()] {
-            "mean_bias" => "mean bias",
-            "mean_bias_flow" => "mean-bias flow",
-            "gradient_noise" => "gradient noise",
-            "signal_noise" => "signal × noise",
-            "signal_bias" => "signal × bias",
-            "label_count" => "label counts",
-            "trigger" => "trigger crosstalk",
-            other => other,
-        },
-        Quantity::Recall => law(thresholds::Quantity::Recall),
-        Quantity::Accuracy | Quantity::OneStep => law(thresholds::Quantity::EndToEnd),
+    let quantity = match quantity {
+        Quantity::Attention => return words(Noise::of(s).dominant()),
+        Quantity::Recall => thresholds::Quantity::Recall,
+        Quantity::Accuracy | Quantity::OneStep => thresholds::Quantity::EndToEnd,
+    };
+    let regime = thresholds::regime_of(s, quantity);
+    match (&s.model, regime) {
+        // The noise that drowns the stored facts has terms of its own.
+        (Model::Mlp(mlp), Regime::Memory) => {
+            words(RECALL_NOISE_NAMES[mlp::thresholds::recall_noise(s, mlp).dominant()])
+        }
+        (Model::AttentionOnly, _) | (_, Regime::Coverage) => law_name(regime),
+        (Model::Mlp(_), _) => words(Noise::of(s).dominant()),
     }
 }
 
@@ -114,10 +142,18 @@ pub(super) fn at(s: &Setting, axis: SearchAxis, value: u64) -> Setting {
     s
 }
 
-/// Log of the query noise without trigger crosstalk over the population signal `1 - 1/L`.
+/// Mean signal of the population gradient, in units of `S0`: `1 - 1/L` without a hidden layer.
+pub(super) fn population_signal(s: &Setting) -> f64 {
+    match &s.model {
+        Model::AttentionOnly => 1.0 - 1.0 / s.len as f64,
+        Model::Mlp(mlp) => mlp::attention::population_signal(s, mlp),
+    }
+}
+
+/// Log of the query noise without trigger crosstalk over the population signal.
 pub(super) fn log_noise_ratio(s: &Setting) -> f64 {
-    let b = attention::budget(s);
-    0.5 * b.interference.ln() - (1.0 - 1.0 / s.len as f64).ln()
+    let noise = Noise::of(s);
+    0.5 * noise.interference.ln() - noise.population_signal.ln()
 }
 
 /// Range searched along an axis.

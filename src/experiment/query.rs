@@ -1,6 +1,6 @@
 //! The query of step 2 read beside the first gradient, against the bound on every reader.
 
-use recall_theory::{Setting, query_bound};
+use recall_theory::{Setting, accuracy, query_bound};
 
 use super::Records;
 use super::cells::{Extra, jobs_with, samples_text};
@@ -165,6 +165,19 @@ fn predicted_bound(s: &Setting) -> f64 {
     query_bound::channel(s).map_or(1.0, |c| query_bound::alignment_bound(c.snr, s.dim_in))
 }
 
+/// Formula for the attention accuracy of a reading, where there is one.
+fn predicted_attention(reading: Reading, s: &Setting) -> Option<f64> {
+    match reading {
+        Reading::Gradient => Some(accuracy::attention_accuracy(s)),
+        Reading::Debiased => Some(query_bound::debiased_attention_accuracy(s)),
+        Reading::Residual => None,
+        Reading::Bayes => Some(query_bound::isotropic_attention_accuracy(
+            s,
+            predicted_bound(s),
+        )),
+    }
+}
+
 fn gain(cells: &[Cell], findings: &mut Findings) {
     let most = cells
         .iter()
@@ -207,7 +220,7 @@ fn table(cells: &[Cell], findings: &mut Findings) {
     header.extend(
         Reading::ALL
             .iter()
-            .map(|r| format!("attention, {}", r.name())),
+            .map(|r| format!("attention, {}; formula", r.name())),
     );
     let rows = cells
         .iter()
@@ -227,7 +240,11 @@ fn table(cells: &[Cell], findings: &mut Findings) {
                 query_bound::channel(s)
                     .map_or_else(|| "—".into(), |q| format!("{:.3}", q.snr.powf(-0.5))),
             );
-            row.extend(c.attention.iter().map(text));
+            row.extend(Reading::ALL.iter().zip(&c.attention).map(|(r, e)| {
+                let formula = predicted_attention(*r, s);
+                let formula = formula.map_or_else(|| "—".into(), |p| format!("{p:.3}"));
+                format!("{}; {formula}", text(e))
+            }));
             row
         })
         .collect();
@@ -242,16 +259,14 @@ fn rows(experiment: &Experiment, design: &Design, cells: &[Cell], findings: &mut
     for c in cells {
         let s = &c.setting;
         for (i, reading) in Reading::ALL.iter().enumerate() {
+            // Where attention has no formula of its own the bound's is set beside it.
+            let attention = predicted_attention(*reading, s).unwrap_or_else(|| {
+                query_bound::isotropic_attention_accuracy(s, predicted_bound(s))
+            });
             for (quantity, e, predicted) in [
                 ("squared cosine against bound", &c.cosine[i], c.bound.value),
-                ("attention accuracy", &c.attention[i], f64::NAN),
+                ("attention accuracy", &c.attention[i], attention),
             ] {
-                // Attention with other queries has no formula; the reading itself is the reference.
-                let predicted = if predicted.is_nan() {
-                    e.value
-                } else {
-                    predicted
-                };
                 findings.cells.push(CellRow {
                     experiment: experiment.id.clone(),
                     block: design.blocks[c.block].label.clone(),
@@ -320,6 +335,13 @@ fn figures(experiment: &Experiment, design: &Design, cells: &[Cell], findings: &
                 style,
                 points(k, &|c| c.cosine[i].clone()),
             ));
+            if predicted_attention(*reading, &cells[0].setting).is_some() {
+                hits = hits.with(Line::new(
+                    format!("{}, formula", reading.name()),
+                    style,
+                    line(&|c| predicted_attention(*reading, &c.setting).unwrap_or(f64::NAN)),
+                ));
+            }
             hits = hits.with(Points::new(
                 reading.name(),
                 style,

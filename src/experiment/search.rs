@@ -8,7 +8,9 @@
 use recall_theory::Setting;
 
 use super::Records;
-use super::predicted::{accuracy_of, at, critical, log_noise_ratio, measured, search_range};
+use super::predicted::{
+    accuracy_of, at, critical, log_noise_ratio, measured, population_signal, search_range,
+};
 use crate::job::{Job, Record};
 use crate::spec::{Criterion, Design, Quantity, SearchAxis};
 
@@ -80,7 +82,7 @@ impl SearchPoint {
         match self.criterion {
             Criterion::Accuracy { quantity, .. } => measured(quantity, record),
             Criterion::NoiseRatio { .. } => {
-                let l = 1.0 - 1.0 / self.setting.len as f64;
+                let l = population_signal(&self.setting);
                 Some(record.outcome.interference_squared / (l * l))
             }
         }

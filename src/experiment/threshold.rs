@@ -6,7 +6,7 @@ use super::Records;
 use super::cells::samples_text;
 use super::findings::{Findings, ThresholdRow};
 use super::law::{self, LawPoint, LawWords, dim};
-use super::predicted::critical;
+use super::predicted::{critical, population_signal};
 use super::regions;
 use super::search::{Progress, SearchPoint};
 use crate::figure::Axis;
@@ -141,7 +141,7 @@ fn measure(
             attention = Some(hits.iter().sum::<f64>() / hits.len() as f64);
             let threshold = match point.criterion {
                 Criterion::NoiseRatio { level } => {
-                    let l = 1.0 - 1.0 / point.setting.len as f64;
+                    let l = population_signal(&point.setting);
                     let rows: Vec<RatioRow> = rows
                         .map(|(x, seed, r)| RatioRow {
                             seed,

@@ -23,6 +23,7 @@ pub(super) fn report(judged: &Judged) -> String {
         section(&mut out, judged, experiment, findings);
     }
     looks(&mut out, judged);
+    claims(&mut out, judged);
     formulas(&mut out, judged);
     out
 }
@@ -326,6 +327,16 @@ fn looks(out: &mut String, judged: &Judged) {
         );
     }
     out.push('\n');
+}
+
+/// The registry's entries behind the verdicts.
+fn claims(out: &mut String, judged: &Judged) {
+    let experiments: Vec<Experiment> = judged.experiments.iter().map(|e| e.0.clone()).collect();
+    let _ = writeln!(
+        out,
+        "## Claims\n\nThe registry's entries that this run tests, with the margins and their reasons as they stand in the experiment files.\n\n{}",
+        crate::claims::table(&experiments, "../../theory/src")
+    );
 }
 
 fn formulas(out: &mut String, judged: &Judged) {

@@ -6,7 +6,9 @@
 //! noise and to dominant order that is a channel with the signal-to-noise ratio below; equations (Q1)
 //! to (Q8) are those of the note.
 
-use crate::attention::nominal_signal;
+use crate::accuracy::effective_competitors;
+use crate::attention::{NOISE_NAMES, budget, nominal_signal};
+use crate::gauss;
 use crate::labels::LabelMoments;
 use crate::lower_bound::{Rigour, centred_rank};
 use crate::setting::{Embedding, Samples, Setting};
@@ -107,6 +109,37 @@ pub fn leading_samples(vocab: usize, dim: usize, len: usize) -> f64 {
     len as f64 * vocab as f64 * alignment_need(len, dim).sqrt() / dim as f64
 }
 
+/// Terms of the noise budget that the class mean of the flow holds: what subtracting it removes.
+const CLASS_MEAN: [&str; 3] = ["mean_bias", "cross", "signal_bias"];
+
+/// Argmax attention accuracy of descent's query less the class mean of the flow; equation (Q9).
+/// Heuristic: Gaussian scores, covariances between terms left out.
+#[must_use]
+pub fn debiased_attention_accuracy(setting: &Setting) -> f64 {
+    let b = budget(setting);
+    let of = |keep: &dyn Fn(&str) -> bool| -> f64 {
+        let terms = NOISE_NAMES.iter().zip(&b.variance);
+        terms.filter(|(name, _)| keep(name)).map(|(_, v)| v).sum()
+    };
+    let noise = of(&|name| name != "trigger" && !CLASS_MEAN.contains(&name));
+    let spread = (noise + of(&|name| name == "trigger")).sqrt();
+    if spread <= 0.0 {
+        return 1.0;
+    }
+    // The advantage varies between trials: T does, and the trigger meets the noise as a token does.
+    let own = (noise + b.signal_variance).sqrt() / spread;
+    let n = effective_competitors(setting);
+    gauss::expect(|x| gauss::win(b.signal / spread + own * x, n))
+}
+
+/// Argmax attention accuracy of a query of squared cosine `alignment` with the trigger whose rest
+/// points anywhere: `E Phi(sqrt(d alignment) + g)^n`; equation (Q9). Heuristic.
+#[must_use]
+pub fn isotropic_attention_accuracy(setting: &Setting, alignment: f64) -> f64 {
+    let ratio = (setting.dim_in as f64 * alignment.max(0.0)).sqrt();
+    gauss::win(ratio, effective_competitors(setting))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +203,26 @@ mod tests {
         ] {
             let ratio = channel(&Setting::new(v, d, len, n)).unwrap().snr.powf(-0.5) / measured;
             assert!((ratio - 1.0).abs() < 0.08, "{v} {d} {len} {n} {ratio}");
+        }
+    }
+
+    #[test]
+    fn attention_formulas_have_their_limits() {
+        let s = Setting::new(256, 64, 64, 1024);
+        // No alignment: the first among equals.
+        let n = effective_competitors(&s);
+        assert!((isotropic_attention_accuracy(&s, 0.0) - 1.0 / (n + 1.0)).abs() < 1e-9);
+        assert!(isotropic_attention_accuracy(&s, 1.0) > 0.999);
+        // Subtraction helps where the mean bias rules, and removes nothing from balanced labels.
+        let long = Setting::new(256, 32, 128, 2048);
+        let plain = crate::accuracy::attention_accuracy(&long);
+        let without = debiased_attention_accuracy(&long);
+        assert!(without > plain + 0.3, "{plain} {without}");
+        let mut balanced = Setting::new(256, 64, 16, 256 * 8);
+        balanced.labels = Labels::Balanced;
+        let b = budget(&balanced);
+        for (name, variance) in NOISE_NAMES.iter().zip(b.variance) {
+            assert!(!CLASS_MEAN.contains(name) || variance == 0.0, "{name}");
         }
     }
 
