@@ -341,8 +341,14 @@ impl Context {
         }
     }
 
+    /// `E sum_j p_j ((G delta)_j - own/N)^2`: how strongly label imbalance reads a sample, without
+    /// the sample itself where it does not meet itself.
     fn pull(&self) -> f64 {
-        self.labels.imbalance * (self.zo.t2 + self.skew * self.response.meets_itself)
+        let inv = self.labels.inverse_n;
+        if self.response.meets_itself > 0.0 || self.skew > 0.0 {
+            return self.labels.imbalance * (self.zo.t2 + self.skew * self.response.meets_itself);
+        }
+        self.labels.imbalance * self.zo.t2 + self.zo.diagonal_squared * inv * inv
     }
 
     fn entry(&self) -> f64 {
@@ -351,13 +357,19 @@ impl Context {
             + d * self.labels.twist / (self.v * self.v)
     }
 
+    /// `V sum_j p_j^2 G^2` over label pairs; a sample that does not meet itself is missing from its
+    /// own class, `kappa (kappa - V/N)^2` in place of `kappa^3`.
     fn weighted_gram(&self) -> f64 {
-        self.labels.square * self.zo.t2
-            + self.zo.diagonal_squared / self.v * (self.labels.cube - self.labels.square)
+        let r = self.v * self.labels.inverse_n * (1.0 - self.response.meets_itself);
+        let own = self.labels.cube - 2.0 * r * self.labels.square + r * r - self.labels.square;
+        self.labels.square * self.zo.t2 + self.zo.diagonal_squared / self.v * own
     }
 
+    /// Mean over pairs of samples of the squared output Gram entry, of distinct samples only where
+    /// a sample does not meet itself.
     fn pair_gram(&self) -> f64 {
-        self.zo.t2 + self.zo.diagonal_squared * self.labels.imbalance * self.response.meets_itself
+        let own = self.labels.inverse_n * (1.0 - self.response.meets_itself);
+        (self.zo.t2 + self.zo.diagonal_squared * (self.labels.imbalance - own)).max(0.0)
     }
 
     /// `E (own/N + pair (g - 1/N) + label/V)^2`: a sample meets itself, others, and others of its
@@ -438,6 +450,14 @@ impl Context {
                     * self.pair_gram()
                     * (flow(x.token_pair, zi.t2 * x.token) + l.powi(3) / len * swap)
                     + r.meets_itself * (l / len * inv).powi(2) * zi.norm_variance * x.token / v)
+                // A sample reads its own tokens with z_v^T Q z_v, which scatters with the width; what
+                // its gradient holds along its own input for any partner reads label imbalance.
+                + g2 * (r.mean_width[0] - r.mean_width[1] + r.linear).powi(2)
+                    * 2.0
+                    * r.inverse_m
+                    * (l / len * inv).powi(2)
+                    * x.token
+                    / v
                 + inv
                     * inv
                     * self.pair_gram()
@@ -448,18 +468,19 @@ impl Context {
         let [[pairs, common], [constant, row]] = r.width;
         let within = flow(iso / d, x.token / d);
         let means = l * l * x.powers[1] / d;
+        let distinct = (s2 + zo.diagonal_squared * (labels.imbalance - inv)).max(0.0);
         let own_pairs = inv.powi(3) * zo.diagonal_squared * r.own_width;
         let mlp_noise = unit
             * r.gain
             * (within
-                * (inv * inv * s2 * pairs
+                * (inv * inv * distinct * pairs
                     + own_pairs
                     + inv * pull * (constant - (1.0 - r.row_mean) * row))
                 + means
-                    * (inv * inv * s2 * (pairs - common)
+                    * (inv * inv * distinct * (pairs - common)
                         + own_pairs
                         + inv * pull * (common + constant - row)
-                        + inv * (inv * s2 * r.swap[0] + pull * r.swap[1])));
+                        + inv * (inv * distinct * r.swap[0] + pull * r.swap[1])));
         let signal_noise = unit / (len * len * v)
             * (inv
                 * weighted
