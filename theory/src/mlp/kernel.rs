@@ -210,10 +210,10 @@ pub fn kernel_rows(s: &Setting, mlp: &Mlp) -> Vec<KernelRow> {
     let mut pair = vec![[0.0; DEGREES]; DEGREES];
     let mut single = [0.0; DEGREES];
     for (p, &(_, w)) in profiles.iter().zip(&layer.lengths) {
-        for k in 0..top {
-            single[k] += w * p.c[k];
-            for l in 0..top {
-                pair[k][l] += w * p.c[k] * p.c[l];
+        for ((row, sum), &a) in pair.iter_mut().zip(&mut single).zip(&p.c[..top]) {
+            *sum += w * a;
+            for (entry, &b) in row.iter_mut().zip(&p.c[..top]) {
+                *entry += w * a * b;
             }
         }
     }
