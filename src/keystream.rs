@@ -2,8 +2,8 @@
 //!
 //! `rand_chacha` draws 64 consecutive words at once on two vectors of 256 bits. Training samples
 //! are read in the order of their labels, that is at places that jump, and with AVX-512 sixteen
-//! unrelated blocks cost a quarter as much a word. The words are the same to the last bit, with
-//! and without (`tests` below); `benches/kernels.rs` (`keystream`) keeps the measurement.
+//! unrelated blocks cost less a word than that. The words are the same to the last bit, with
+//! and without (`tests` below); `docs/speed.md` keeps the measurement.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;

@@ -11,7 +11,7 @@ use recall_capacity::descent::{Rates, exact::Problem};
 use recall_capacity::embedding::{Embeddings, Table};
 use recall_capacity::linalg::Matrix;
 use recall_capacity::rng::{Purpose, StreamKey};
-use recall_capacity::task::{Batch, Permutation};
+use recall_capacity::task::{Batch, Permutation, Stream};
 use recall_theory::attention::nominal_signal;
 use recall_theory::{Attention, Embedding, Labels, Samples, Setting};
 
@@ -732,4 +732,30 @@ fn the_helpers_do_change_the_world() {
         panic!("dense by construction")
     };
     assert_eq!(twice.row(3)[1], 2.0 * z.row(3)[1]);
+}
+
+#[test]
+fn a_stream_and_its_batch_give_the_same_outcome_to_the_last_bit() {
+    // The second takes more than 32 MiB, so its sequences are drawn again at each pass.
+    for (len, samples) in [(8, 300), (511, 16_500)] {
+        for labels in [Labels::Iid, Labels::Balanced] {
+            let setting = Setting {
+                labels,
+                ..Setting::new(32, 8, len, samples)
+            };
+            let name = "stream and batch";
+            let world = World::draw(setting, name);
+            let stream = Stream::new(
+                StreamKey::from_text(name).stream(Purpose::Train),
+                &world.permutation,
+                len,
+                samples as usize,
+                labels,
+            );
+            let decompose = len < 100;
+            let stored = world.early(Training::Batch(&world.train), decompose);
+            let drawn = world.early(Training::Stream(&stream), decompose);
+            assert_eq!(stored, drawn, "{setting:?}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::linalg::{Matrix, Real, View, dot, gemm, gemv};
 /// the trigger weight `h_j`.
 pub(crate) type LabelRows<'a, R> = dyn Fn(usize, &mut [R]) -> R + 'a;
 
-/// Number of label rows held at a time: about 1 MiB, at least 16 rows.
+/// Number of label rows held at a time: about 2 MiB, at least 16 rows.
 fn block_rows<R>(vocab: usize) -> usize {
     ((1 << 21) / (size_of::<R>() * vocab.max(1)))
         .clamp(16, 256)
