@@ -15,21 +15,24 @@ pub fn table(experiments: &[Experiment], notes: &str) -> String {
         "| claim | in words and in formula | assumes; window | tested by: statistic and margin | derived in |\n|---|---|---|---|---|\n",
     );
     for claim in registry::CLAIMS {
-        let tests: Vec<String> = experiments
-            .iter()
-            .filter(|e| e.claim == claim.id)
-            .map(|e| {
-                let reason = e.margin_reason.trim();
-                format!(
-                    "`{}`: {}{}",
-                    e.id,
-                    e.kind.statistic(),
-                    if reason.is_empty() {
-                        String::new()
-                    } else {
-                        format!(" ({})", reason.trim_end_matches('.'))
-                    }
-                )
+        // Experiments that share statistic and reason share a line.
+        let mut tests: Vec<(Vec<&str>, String)> = Vec::new();
+        for e in experiments.iter().filter(|e| e.claim == claim.id) {
+            let reason = e.margin_reason.trim().trim_end_matches('.');
+            let mut words = e.kind.statistic();
+            if !reason.is_empty() {
+                let _ = write!(words, " ({reason})");
+            }
+            match tests.iter_mut().find(|(_, known)| *known == words) {
+                Some((ids, _)) => ids.push(&e.id),
+                None => tests.push((vec![&e.id], words)),
+            }
+        }
+        let tests: Vec<String> = tests
+            .into_iter()
+            .map(|(ids, words)| {
+                let ids: Vec<String> = ids.iter().map(|id| format!("`{id}`")).collect();
+                format!("{}: {words}", ids.join(", "))
             })
             .collect();
         if tests.is_empty() {
