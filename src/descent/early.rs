@@ -269,7 +269,7 @@ enum Source<'a> {
     /// In the order of the labels, see [`Sequences`].
     Sorted(Vec<u32>),
     /// Drawn again at each pass.
-    Drawn(RefCell<Reader<'a>>),
+    Drawn(Box<RefCell<Reader<'a>>>),
 }
 
 impl Grouped<'_> {
@@ -329,7 +329,7 @@ impl<'a> Groups<'a> {
                 let source = if 4 * order.len() * (len + 1) <= STORED_BYTES {
                     Source::Sorted(reader.collect(&order))
                 } else {
-                    Source::Drawn(RefCell::new(reader))
+                    Source::Drawn(Box::new(RefCell::new(reader)))
                 };
                 Some((source, (order, start)))
             }
