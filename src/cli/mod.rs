@@ -7,6 +7,7 @@ mod annotations;
 mod baseline;
 pub mod exit;
 mod interrupt;
+pub mod mutate;
 pub mod output;
 pub mod predict;
 pub mod replay;
@@ -26,7 +27,7 @@ use clap::{CommandFactory, Parser, Subcommand};
     name = "recall",
     version,
     about = "Factual recall in one-layer transformers: simulation beside theory",
-    after_help = "Exit codes: 0 done; 1 operational error; 2 wrong usage; 10 claim refuted; 11 inconclusive under --strict; 12 incomplete run; 13 drift from the baseline; 130 interrupted."
+    after_help = "Exit codes: 0 done; 1 operational error; 2 wrong usage; 10 claim refuted; 11 inconclusive under --strict; 12 incomplete run; 13 drift from the baseline; 14 a wrong formula supported; 130 interrupted."
 )]
 pub struct Cli {
     /// What to do.
@@ -47,6 +48,8 @@ pub enum Command {
     Reproduce(reproduce::Args),
     /// Judge the stored records of a report again; simulates nothing.
     Verify(verify::Args),
+    /// Judge wrong formulas by the stored records: what is refuted, what is not; simulates nothing.
+    Mutate(mutate::Args),
 }
 
 /// Why a sub-command gave up.
@@ -78,6 +81,7 @@ pub fn run() -> ExitCode {
         Command::Replay(args) => ("replay", replay::run(&args)),
         Command::Reproduce(args) => ("reproduce", reproduce::run(&args)),
         Command::Verify(args) => ("verify", verify::run(&args)),
+        Command::Mutate(args) => ("mutate", mutate::run(&args)),
     };
     match answer {
         Ok(code) => ExitCode::from(code),
