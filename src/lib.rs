@@ -16,6 +16,7 @@ mod files;
 pub mod job;
 mod keystream;
 pub mod linalg;
+pub mod mutate;
 pub mod progress;
 pub mod replay;
 pub mod report;

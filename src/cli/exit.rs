@@ -15,6 +15,8 @@ pub const INCONCLUSIVE: u8 = 11;
 pub const INCOMPLETE: u8 = 12;
 /// The run differs from the baseline by more than chance.
 pub const DRIFT: u8 = 13;
+/// A wrong formula was supported.
+pub const MUTANT: u8 = 14;
 /// Interrupted from the keyboard (SIGINT); finished jobs are kept.
 pub const INTERRUPTED: u8 = 130;
 /// Asked to end (SIGTERM); finished jobs are kept.

@@ -8,6 +8,7 @@ mod baseline;
 pub mod claims;
 pub mod exit;
 mod interrupt;
+pub mod mutate;
 pub mod output;
 pub mod predict;
 pub mod replay;
@@ -28,7 +29,7 @@ use clap::{CommandFactory, Parser, Subcommand};
     name = "recall",
     version,
     about = "Factual recall in one-layer transformers: simulation beside theory",
-    after_help = "Exit codes: 0 done; 1 operational error; 2 wrong usage; 10 claim refuted; 11 inconclusive under --strict; 12 incomplete run; 13 drift from the baseline; 130 interrupted."
+    after_help = "Exit codes: 0 done; 1 operational error; 2 wrong usage; 10 claim refuted; 11 inconclusive under --strict; 12 incomplete run; 13 drift from the baseline; 14 a wrong formula supported; 130 interrupted."
 )]
 pub struct Cli {
     /// What to do.
@@ -53,6 +54,8 @@ pub enum Command {
     Verify(verify::Args),
     /// List the claims, what tests them and within which margin, as a Markdown table.
     Claims(claims::Args),
+    /// Judge wrong formulas by the stored records: what is refuted, what is not; simulates nothing.
+    Mutate(mutate::Args),
 }
 
 /// Why a sub-command gave up.
@@ -86,6 +89,7 @@ pub fn run() -> ExitCode {
         Command::Study(args) => ("study", study::run(&args)),
         Command::Verify(args) => ("verify", verify::run(&args)),
         Command::Claims(args) => ("claims", claims::run(&args)),
+        Command::Mutate(args) => ("mutate", mutate::run(&args)),
     };
     match answer {
         Ok(code) => ExitCode::from(code),

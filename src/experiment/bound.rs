@@ -1,11 +1,13 @@
 //! The lower bound against decoders of the first gradient, with three-step descent beside them; and
 //! the bound of the noisy oracle against the same decoders behind it.
 
-use recall_theory::{Samples, Setting, lower_bound, whitened};
+use recall_theory::{Samples, Setting, whitened};
 
 use super::Records;
 use super::cells::{Cell, Extra, jobs_with, measure_with, samples_text};
+use super::evidence::{Limit, Limited};
 use super::findings::{CellRow, Findings, NamedFigure, Table};
+use super::predictor::{Predictor, Theory};
 use crate::decode::{Decoder, DecoderSet};
 use crate::figure::{Axis, Dash, Line, Marker, PanelGrid, Point, Points, Style, XyFigure};
 use crate::job::{Job, Record};
@@ -69,11 +71,11 @@ pub(super) fn style(decoder: Decoder) -> Style {
 }
 
 fn bound_at(s: &Setting) -> f64 {
-    lower_bound::accuracy_upper_bound(s, s.samples).accuracy
+    Theory.accuracy_bound(s)
 }
 
 fn oracle_bound_at(s: &Setting, kappa: f64) -> f64 {
-    lower_bound::accuracy_upper_bound_noisy(s, s.samples, kappa).map_or(1.0, |b| b.accuracy)
+    Theory.oracle_bound(s, kappa)
 }
 
 /// A curve on a fine grid of sample sizes between the first and the last cell of a block.
@@ -281,8 +283,9 @@ fn oracle(
             });
         }
     }
-    let id = format!("{}/oracle-{kappa}", experiment.id);
-    findings.claims.push(claim(id, tests));
+    findings
+        .claims
+        .push(claim(oracle_id(experiment, kappa), tests));
     let panels = panels(design, |k, figure| {
         let of_block = || cells.iter().filter(|c| c.block == k);
         let line = |name: &str, style, f: &dyn Fn(&Setting) -> f64| {
@@ -317,6 +320,52 @@ fn oracle(
         .into(),
     });
     Ok(())
+}
+
+/// The readings behind the claims, in the order of the claims.
+pub(super) fn limited(
+    experiment: &Experiment,
+    design: &Design,
+    asked: Asked<'_>,
+    records: &dyn Records,
+) -> Result<Vec<Limited>, StatsError> {
+    let one = measure_with(design, Quantity::OneStep, asked.plain(), records)?;
+    let readings = |measured: &[Measured]| -> Vec<(Setting, Estimate)> {
+        let settings = one.iter().map(|c| c.setting);
+        let of = |m: &Measured| -> Vec<_> { settings.clone().zip(m.accuracy.clone()).collect() };
+        measured.iter().flat_map(of).collect()
+    };
+    let others: DecoderSet = asked
+        .decoders
+        .iter()
+        .filter(|d| *d != Decoder::MatchedFilter)
+        .collect();
+    let more = decoded(design, &one, others, asked.plain(), records)?;
+    let mut plain: Vec<_> = one
+        .iter()
+        .map(|c| (c.setting, c.measured.clone()))
+        .collect();
+    plain.extend(readings(&more));
+    let mut all = vec![Limited {
+        id: experiment.id.clone(),
+        margin: asked.margin,
+        limit: Limit::Accuracy,
+        readings: plain,
+    }];
+    for kappa in asked.oracle {
+        let measured = decoded(design, &one, asked.decoders, asked.noisy(*kappa), records)?;
+        all.push(Limited {
+            id: oracle_id(experiment, *kappa),
+            margin: asked.margin,
+            limit: Limit::Oracle(*kappa),
+            readings: readings(&measured),
+        });
+    }
+    Ok(all)
+}
+
+fn oracle_id(experiment: &Experiment, kappa: f64) -> String {
+    format!("{}/oracle-{kappa}", experiment.id)
 }
 
 fn exceeding(findings: &mut Findings, three: &[Cell], bounds: &[f64]) {

@@ -1,11 +1,12 @@
 //! Accuracies over cells: curves, and the test of the formula.
 
-use recall_theory::{Setting, accuracy};
+use recall_theory::Setting;
 
 use super::Records;
 use super::cells::{Cell, measure, samples_text};
 use super::findings::{Findings, NamedFigure, Table};
 use super::predicted::{accuracy_of, at};
+use super::predictor::{Predictor, Theory};
 use crate::figure::{Axis, Figure, Line, PanelGrid, Point, Points, Style, XyFigure};
 use crate::spec::{
     AccuracyTest, Block, Design, Experiment, OneOrMany, Quantity, SearchAxis, SweepAxis,
@@ -16,11 +17,11 @@ use crate::stats::verdict::{Claim, Evidence, FormulaEvidence, PointCount};
 
 /// Whether a cell lies in the window of the test, which was fixed before the run and looks at
 /// predictions only.
-pub(super) fn in_window(test: &AccuracyTest, cell: &Cell) -> bool {
+pub(super) fn in_window(test: &AccuracyTest, cell: &Cell, predictor: &dyn Predictor) -> bool {
     let [lo, hi] = test.predicted_between;
     (lo..=hi).contains(&cell.predicted)
         && (test.min_attention <= 0.0
-            || accuracy::attention_accuracy(&cell.setting) >= test.min_attention)
+            || predictor.accuracy(Quantity::Attention, &cell.setting) >= test.min_attention)
 }
 
 /// Mean signed error over the cells of the window, block by block, as evidence: cells of one block
@@ -265,7 +266,7 @@ pub(super) fn analyse_curves(
     };
     for (i, &quantity) in quantities.iter().enumerate() {
         let cells = measure(design, quantity, records)?;
-        let window: Vec<bool> = cells.iter().map(|c| in_window(test, c)).collect();
+        let window: Vec<bool> = cells.iter().map(|c| in_window(test, c, &Theory)).collect();
         if i == 0 {
             judge(
                 experiment,

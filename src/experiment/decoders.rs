@@ -6,8 +6,10 @@ use recall_theory::{Setting, lower_bound, whitened};
 use super::Records;
 use super::bound::{aside, rate, style};
 use super::cells::{Extra, jobs_with};
+use super::evidence::{Limit, Limited, MeasuredLaw, Question};
 use super::findings::{Findings, NamedFigure, Table, ThresholdRow};
 use super::law::{self, LawPoint, LawWords};
+use super::predictor::Theory;
 use crate::decode::{Decoder, DecoderSet};
 use crate::figure::{Axis, Dash, Line, PanelGrid, Point, Points, Reference, Style, XyFigure};
 use crate::job::Job;
@@ -166,27 +168,16 @@ pub(super) fn analyse(
             .push(row(experiment, design, decoders[i], c, i));
     }
     if let Some(index) = decoders.iter().position(|d| *d == Decoder::Whitened) {
-        let points: Vec<LawPoint> = configs
+        let measured = configs
             .iter()
-            .map(|c| LawPoint {
-                setting: *c.setting(),
-                measured: c.log_n(index).cloned(),
-                predicted: c.formula.map(f64::ln),
-            })
+            .map(|c| (*c.setting(), c.thresholds[index].clone()))
             .collect();
-        let thresholds: Vec<Threshold> = configs
-            .iter()
-            .map(|c| c.thresholds[index].clone())
-            .collect();
-        let words = LawWords {
-            symbol: "N*".into(),
-            axis: "N* (samples, whitened decoder)".into(),
-            predicted_axis: Axis::log10("N* of the formula"),
-            searched: Some(SearchAxis::Samples),
-            allowance: String::new(),
-            part: Some("whitened".into()),
-        };
-        let count = PointCount::of(&thresholds);
+        let MeasuredLaw {
+            points,
+            count,
+            words,
+            ..
+        } = whitened_law(asked, measured);
         law::analyse(
             experiment,
             design,
@@ -202,6 +193,74 @@ pub(super) fn analyse(
         .figures
         .push(figure(experiment, &decoders, &configs));
     Ok(findings)
+}
+
+/// The whitened decoder's thresholds, if it was asked for.
+pub(super) fn measured_law(
+    design: &Design,
+    asked: Asked<'_>,
+    records: &dyn Records,
+) -> Result<Option<MeasuredLaw>, StatsError> {
+    if !asked.decoders.iter().any(|d| d == Decoder::Whitened) {
+        return Ok(None);
+    }
+    let measured = grouped(design)
+        .iter()
+        .map(|sizes| {
+            let found = threshold(design, asked, sizes, Decoder::Whitened, records)?;
+            Ok((sizes[0], found))
+        })
+        .collect::<Result<_, StatsError>>()?;
+    Ok(Some(whitened_law(asked, measured)))
+}
+
+fn whitened_law(asked: Asked<'_>, measured: Vec<(Setting, Threshold)>) -> MeasuredLaw {
+    let question = Question::Whitened { level: asked.level };
+    let thresholds: Vec<Threshold> = measured.iter().map(|m| m.1.clone()).collect();
+    MeasuredLaw {
+        question,
+        test: asked.test.clone(),
+        points: measured
+            .into_iter()
+            .map(|(setting, threshold)| LawPoint {
+                setting,
+                measured: threshold.estimate().map(|e| e.log_n.clone()),
+                predicted: question.log_value(&Theory, &setting),
+            })
+            .collect(),
+        count: PointCount::of(&thresholds),
+        words: LawWords {
+            symbol: "N*".into(),
+            axis: "N* (samples, whitened decoder)".into(),
+            predicted_axis: Axis::log10("N* of the formula"),
+            searched: Some(SearchAxis::Samples),
+            allowance: String::new(),
+            part: Some("whitened".into()),
+        },
+    }
+}
+
+/// The readings behind the claim on the bound.
+pub(super) fn limited(
+    experiment: &Experiment,
+    design: &Design,
+    asked: Asked<'_>,
+    records: &dyn Records,
+) -> Result<Limited, StatsError> {
+    let extra = extra(asked.decoders);
+    let mut readings = Vec::new();
+    for s in grouped(design).into_iter().flatten() {
+        for decoder in asked.decoders.iter() {
+            let e = extra.mean(design, &s, records, |r| rate(r, decoder))?;
+            readings.push((s, e));
+        }
+    }
+    Ok(Limited {
+        id: format!("{}/bound", experiment.id),
+        margin: asked.margin,
+        limit: Limit::Accuracy,
+        readings,
+    })
 }
 
 /// Every cell and decoder against the accuracy bound.

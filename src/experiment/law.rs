@@ -7,13 +7,14 @@ use recall_theory::Setting;
 
 use super::cells::samples_text;
 use super::findings::{ExponentRow, Findings, FittedExponent, NamedFigure, Table};
+use super::predictor::{Predictor, Theory};
 use crate::figure::{
     Axis, Dash, Direction as Arrow, Line, PanelGrid, Placement, Point, Points, Reference, Style,
     XyFigure,
 };
 use crate::spec::{Design, Experiment, Exponents, SearchAxis, ThresholdTest};
 use crate::stats::StatsError;
-use crate::stats::curvature::curvature_test;
+use crate::stats::curvature::{CurvatureTest, curvature_test};
 use crate::stats::interval::Estimate;
 use crate::stats::regression::{
     Coefficient, Observation, RegressionFit, RegressionOptions, fit_loglog, project_prediction,
@@ -77,24 +78,40 @@ pub(super) fn fitted(factors: &Factors, points: &[LawPoint]) -> Vec<(Observation
         .collect()
 }
 
-/// Adds evidence, tables, figures, fits and the summary sentence of a law to the findings.
+/// What a law's points say of its formula.
+pub(super) struct Judged {
+    pub(super) claims: Vec<Claim>,
+    misfits: Vec<String>,
+    factors: Factors,
+    observations: Vec<Observation>,
+    constant: FormulaEvidence,
+    fit: RegressionFit,
+    ratio_fit: RegressionFit,
+    /// Slopes of the formula on the same design, the intercept first.
+    slopes: Vec<f64>,
+    curvature: Option<CurvatureTest>,
+    bend: Option<CurvatureTest>,
+}
+
+/// The evidence: constant, slopes and asymptotic exponents. The points carry the formula's values;
+/// of the predictor only the asymptotic exponents are asked.
 ///
 /// # Errors
 /// If the design cannot carry the regression.
-pub(super) fn analyse(
+pub(super) fn judge(
     experiment: &Experiment,
     design: &Design,
     test: &ThresholdTest,
     points: &[LawPoint],
     count: PointCount,
     words: &LawWords,
-    findings: &mut Findings,
-) -> Result<(), StatsError> {
-    let symbol = words.symbol.as_str();
+    predictor: &dyn Predictor,
+) -> Result<Judged, StatsError> {
     let settings: Vec<Setting> = points.iter().map(|p| p.setting).collect();
     let factors = Factors::of(&settings, words.searched);
     let (observations, predicted): (Vec<Observation>, Vec<f64>) =
         fitted(&factors, points).into_iter().unzip();
+    let (mut claims, mut misfits) = (Vec::new(), Vec::new());
 
     // The constant: log(measured / predicted), with trends along the factors.
     let ratios: Vec<Observation> = observations
@@ -126,7 +143,7 @@ pub(super) fn analyse(
             .fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(*x), b.max(*x)));
         let change = c.estimate.value * (hi - lo);
         if trend.p_value < 0.01 {
-            findings.misfits.push(format!(
+            misfits.push(format!(
                 "measured/formula drifts with log {}: slope {:+.4} ± {:.4}, a factor {:.3} over the design ({} its margin of {}).",
                 c.name, c.estimate.value, c.estimate.standard_error, change.exp(),
                 if change.abs() > constant.margin { "more than" } else { "within" },
@@ -137,7 +154,7 @@ pub(super) fn analyse(
             constant.trends.push(trend);
         }
     }
-    findings.claims.push(Claim {
+    claims.push(Claim {
         id: words.name(experiment, '/', "constant"),
         evidence: Evidence::Formula(constant.clone()),
     });
@@ -174,7 +191,7 @@ pub(super) fn analyse(
         ));
     }
     if test.slopes && !exponents.is_empty() {
-        findings.claims.push(Claim {
+        claims.push(Claim {
             id: words.name(experiment, '/', "slopes"),
             evidence: Evidence::Law(LawEvidence {
                 exponents,
@@ -186,7 +203,8 @@ pub(super) fn analyse(
     if let Some(law) = &design.asymptotic {
         let exponents: Vec<ExponentEvidence> = (0..factors.names.len())
             .filter_map(|i| {
-                let target = exponent(law, factors.names[i])?;
+                let name = factors.names[i];
+                let target = predictor.asymptotic(name, exponent(law, name)?);
                 let drift = slopes[i + 1] - target;
                 Some(ExponentEvidence::new(
                     &fit.coefficients[i + 1],
@@ -197,7 +215,7 @@ pub(super) fn analyse(
             })
             .collect();
         if !exponents.is_empty() {
-            findings.claims.push(Claim {
+            claims.push(Claim {
                 id: words.name(experiment, '/', "asymptotic"),
                 evidence: Evidence::Law(LawEvidence {
                     exponents,
@@ -206,6 +224,48 @@ pub(super) fn analyse(
             });
         }
     }
+    Ok(Judged {
+        claims,
+        misfits,
+        factors,
+        observations,
+        constant,
+        fit,
+        ratio_fit,
+        slopes,
+        curvature,
+        bend,
+    })
+}
+
+/// Adds evidence, tables, figures, fits and the summary sentence of a law to the findings.
+///
+/// # Errors
+/// If the design cannot carry the regression.
+pub(super) fn analyse(
+    experiment: &Experiment,
+    design: &Design,
+    test: &ThresholdTest,
+    points: &[LawPoint],
+    count: PointCount,
+    words: &LawWords,
+    findings: &mut Findings,
+) -> Result<(), StatsError> {
+    let symbol = words.symbol.as_str();
+    let Judged {
+        claims,
+        misfits,
+        factors,
+        observations,
+        constant,
+        fit,
+        ratio_fit,
+        slopes,
+        curvature,
+        bend,
+    } = judge(experiment, design, test, points, count, words, &Theory)?;
+    findings.claims.extend(claims);
+    findings.misfits.extend(misfits);
 
     findings.tables.push(slope_table(
         &factors,
@@ -222,7 +282,7 @@ pub(super) fn analyse(
         constant.mean.value.exp(),
         constant.mean.lower.exp(),
         constant.mean.upper.exp(),
-        ratios.len(),
+        observations.len(),
         constant.sd,
         median_error(&observations),
         ratio_fit.tau_squared.unwrap_or(0.0).sqrt(),
@@ -265,12 +325,12 @@ pub(super) fn analyse(
 }
 
 /// A size of a setting.
-pub(super) type Size = fn(&Setting) -> f64;
+pub(crate) type Size = fn(&Setting) -> f64;
 
 /// Regressors of the design: those symbols that vary, with their log values.
-pub(super) struct Factors {
-    pub(super) names: Vec<&'static str>,
-    pub(super) value: Vec<Size>,
+pub(crate) struct Factors {
+    pub(crate) names: Vec<&'static str>,
+    pub(crate) value: Vec<Size>,
 }
 
 /// `d` of the input side, of the output side where the input is orthonormal.
@@ -308,7 +368,7 @@ pub(super) fn place(s: &Setting, searched: Option<SearchAxis>) -> String {
 }
 
 impl Factors {
-    pub(super) fn of(settings: &[Setting], searched: Option<SearchAxis>) -> Self {
+    pub(crate) fn of(settings: &[Setting], searched: Option<SearchAxis>) -> Self {
         let all: [(&'static str, Size, Option<SearchAxis>); 5] = [
             ("d", dim, Some(SearchAxis::Dim)),
             ("L", |s| s.len as f64, None),

@@ -9,10 +9,12 @@ mod bound;
 mod cells;
 mod curves;
 mod decoders;
+mod evidence;
 mod findings;
 mod law;
 mod plane;
 mod predicted;
+mod predictor;
 mod query;
 mod regions;
 mod scores;
@@ -22,12 +24,15 @@ mod threshold;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub use evidence::{Measured, measure};
 pub use findings::{
     CellRow, ExponentRow, Findings, FittedExponent, NamedFigure, Table, ThresholdRow,
 };
 use plane::Plane;
-pub(crate) use predicted::count;
+pub(crate) use law::{Factors, Size};
+pub(crate) use predicted::{at, count, noise_critical};
 pub(crate) use scores::contribution;
+pub use predictor::{Predictor, Theory};
 pub use search::{Progress, SearchPlan, SearchPoint};
 
 use crate::job::{Job, Record};

@@ -7,6 +7,7 @@ use super::cells::{Cell, measure, samples_text};
 use super::curves::{in_window, judge};
 use super::findings::{Findings, NamedFigure};
 use super::predicted::{at, critical, dominant};
+use super::predictor::Theory;
 use crate::figure::{
     Axis, CellMarks, Dash, Fill, HeatMap, Line, Marker, Points, Series, Style, XyFigure,
 };
@@ -24,7 +25,7 @@ pub(super) fn analyse(
     records: &dyn Records,
 ) -> Result<Findings, StatsError> {
     let cells = measure(design, quantity, records)?;
-    let window: Vec<bool> = cells.iter().map(|c| in_window(test, c)).collect();
+    let window: Vec<bool> = cells.iter().map(|c| in_window(test, c, &Theory)).collect();
     let mut findings = Findings {
         trials: cells.len() * design.seeds as usize,
         looks: 1,

@@ -118,7 +118,7 @@ pub(super) fn measured(quantity: Quantity, record: &Record) -> Option<f64> {
 }
 
 /// A setting with the searched quantity set.
-pub(super) fn at(s: &Setting, axis: SearchAxis, value: u64) -> Setting {
+pub(crate) fn at(s: &Setting, axis: SearchAxis, value: u64) -> Setting {
     let mut s = *s;
     match axis {
         SearchAxis::Samples => s.samples = Samples::Finite(value),
@@ -176,7 +176,7 @@ pub(super) fn critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> O
 fn find_critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<f64> {
     let (lo, hi) = search_range(s, axis);
     let critical = match criterion {
-        Criterion::NoiseRatio { level } => return noise_critical(s, axis, level),
+        Criterion::NoiseRatio { level } => return noise_critical(s, axis, level, &log_noise_ratio),
         Criterion::Accuracy {
             quantity: Quantity::OneStep,
             level,
@@ -208,9 +208,14 @@ fn find_critical(s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<
 }
 
 /// Bisection in the logarithm, then in the integers, then between two of them.
-fn noise_critical(s: &Setting, axis: SearchAxis, level: f64) -> Option<f64> {
+pub(crate) fn noise_critical(
+    s: &Setting,
+    axis: SearchAxis,
+    level: f64,
+    log_ratio: &dyn Fn(&Setting) -> f64,
+) -> Option<f64> {
     let (mut lo, mut hi) = search_range(s, axis);
-    let f = |value: u64| level.ln() - log_noise_ratio(&at(s, axis, value));
+    let f = |value: u64| level.ln() - log_ratio(&at(s, axis, value));
     if f(hi) < 0.0 || f(lo) >= 0.0 {
         return None;
     }

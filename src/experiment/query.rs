@@ -5,13 +5,14 @@ use recall_theory::{Setting, accuracy, query_bound};
 use super::Records;
 use super::cells::{Extra, jobs_with, samples_text};
 use super::findings::{CellRow, Findings, NamedFigure, Table};
+use super::predictor::{Predictor, Theory};
 use crate::decode::query::{QueryOutcome, Reading};
 use crate::figure::{Axis, Dash, Line, PanelGrid, Point, Points, Style, XyFigure};
 use crate::job::{Job, Record};
 use crate::spec::{Design, Experiment};
 use crate::stats::StatsError;
-use crate::stats::equivalence::bound_test;
-use crate::stats::interval::Estimate;
+use crate::stats::equivalence::{BoundTest, bound_test};
+use crate::stats::interval::{Estimate, mean_of_seeds};
 use crate::stats::regression::Observation;
 use crate::stats::verdict::{BoundEvidence, Claim, Evidence, FormulaEvidence, PointCount};
 
@@ -38,8 +39,6 @@ struct Cell {
     cosine: Vec<Estimate>,
     /// Attention accuracy on fresh sequences, by reading.
     attention: Vec<Estimate>,
-    /// Alignment less what the bound allows, by reading.
-    excess: Vec<Estimate>,
     bound: Estimate,
     /// `log(noise / signal)`: root mean square of the noise over mean signal. A single trial may
     /// have a signal below zero.
@@ -76,15 +75,138 @@ fn measure(design: &Design, records: &dyn Records) -> Result<Vec<Cell>, StatsErr
                 setting,
                 cosine: each(&|q, i| q.readings[i].alignment / q.trigger_squared)?,
                 attention: each(&|q, i| q.readings[i].attention.rate())?,
-                // The bound does not depend on the trigger, whose squared length has mean one: the
-                // product keeps the expectation and takes the length's fluctuation out.
-                excess: each(&|q, i| q.readings[i].alignment - q.bound * q.trigger_squared)?,
                 bound: mean(&|q| q.bound)?,
                 log_ratio: log_ratio(&mean(&|q| q.noise_squared)?, &mean(&|q| q.signal)?)?,
             });
         }
     }
     Ok(cells)
+}
+
+/// One cell as its claims see it.
+struct Reached {
+    setting: Setting,
+    /// By reading, trial by trial: alignment, the bound of the trial's channel, and the squared
+    /// length of the trigger.
+    trials: Vec<Vec<[f64; 3]>>,
+    log_ratio: Estimate,
+}
+
+/// The readings as measured.
+pub(super) struct Measured {
+    margin: f64,
+    constant: f64,
+    cells: Vec<Reached>,
+}
+
+/// What the claims rest on.
+pub(super) fn measured(
+    design: &Design,
+    margin: f64,
+    constant: f64,
+    records: &dyn Records,
+) -> Result<Measured, StatsError> {
+    let settings = design
+        .blocks
+        .iter()
+        .flat_map(|b| b.settings().unwrap_or_default());
+    let cells = settings
+        .map(|setting| {
+            let mean = |f: &dyn Fn(&QueryOutcome) -> f64| {
+                EXTRA.mean(design, &setting, records, |r| outcome(r).map(f))
+            };
+            let trials = (0..Reading::ALL.len())
+                .map(|i| {
+                    (0..design.seeds)
+                        .filter_map(|seed| {
+                            let q = outcome(records.measured(&EXTRA.job(design, &setting, seed))?)?;
+                            Some([q.readings[i].alignment, q.bound, q.trigger_squared])
+                        })
+                        .collect()
+                })
+                .collect();
+            Ok(Reached {
+                setting,
+                trials,
+                log_ratio: log_ratio(&mean(&|q| q.noise_squared)?, &mean(&|q| q.signal)?)?,
+            })
+        })
+        .collect::<Result<_, StatsError>>()?;
+    Ok(Measured {
+        margin,
+        constant,
+        cells,
+    })
+}
+
+impl Measured {
+    pub(super) fn settings(&self) -> impl Iterator<Item = Setting> {
+        self.cells.iter().map(|c| c.setting)
+    }
+
+    fn count(&self) -> PointCount {
+        PointCount {
+            total: self.cells.len(),
+            censored: 0,
+        }
+    }
+
+    fn bound_tests(&self, predictor: &dyn Predictor) -> Result<Vec<BoundTest>, StatsError> {
+        let mut tests = Vec::new();
+        for c in &self.cells {
+            for trials in &c.trials {
+                // The bound does not depend on the trigger, whose squared length has mean one: the
+                // product keeps the expectation and takes the length's fluctuation out.
+                let excess: Vec<f64> = trials
+                    .iter()
+                    .map(|&[alignment, bound, square]| {
+                        alignment - predictor.alignment_bound(&c.setting, bound) * square
+                    })
+                    .collect();
+                let e = mean_of_seeds(&excess, 0.95)?;
+                tests.push(bound_test(e.value, e.standard_error, e.df, 0.0, self.margin)?);
+            }
+        }
+        Ok(tests)
+    }
+
+    fn noise(&self, predictor: &dyn Predictor) -> Result<FormulaEvidence, StatsError> {
+        let ratios: Vec<Observation> = self
+            .cells
+            .iter()
+            .filter_map(|c| {
+                Some(Observation {
+                    regressors: vec![],
+                    response: c.log_ratio.value - predictor.query_noise(&c.setting)?,
+                    standard_error: Some(c.log_ratio.standard_error),
+                })
+            })
+            .collect();
+        let mut formula =
+            FormulaEvidence::from_log_ratios::<&str>(&[], &ratios, self.count(), 0.95)?;
+        formula.margin = self.constant.ln();
+        Ok(formula)
+    }
+
+    /// The claims: no reading beyond the bound, and the channel's noise.
+    pub(super) fn claims(
+        &self,
+        experiment: &Experiment,
+        predictor: &dyn Predictor,
+    ) -> Result<Vec<Claim>, StatsError> {
+        let bound = Evidence::Bound(BoundEvidence {
+            tests: self.bound_tests(predictor)?,
+            points: self.count(),
+        });
+        let noise = Evidence::Formula(self.noise(predictor)?);
+        Ok([("bound", bound), ("noise", noise)]
+            .into_iter()
+            .map(|(part, evidence)| Claim {
+                id: format!("{}/{part}", experiment.id),
+                evidence,
+            })
+            .collect())
+    }
 }
 
 /// Findings: no reading is better aligned than the bound; the channel's noise is that of the formula;
@@ -103,11 +225,8 @@ pub(super) fn analyse(
         looks: 2,
         ..Findings::default()
     };
-    let tests = cells
-        .iter()
-        .flat_map(|c| &c.excess)
-        .map(|e| bound_test(e.value, e.standard_error, e.df, 0.0, margin))
-        .collect::<Result<Vec<_>, _>>()?;
+    let measured = measured(design, margin, constant, records)?;
+    let tests = measured.bound_tests(&Theory)?;
     let closest = tests
         .iter()
         .map(|t| t.excess)
@@ -116,32 +235,8 @@ pub(super) fn analyse(
         "{} readings at {total} cells against the bound on the alignment with the trigger; closest approach {closest:+.4}, margin {margin}.",
         Reading::ALL.len(),
     ));
-    findings.claims.push(Claim {
-        id: format!("{}/bound", experiment.id),
-        evidence: Evidence::Bound(BoundEvidence {
-            tests,
-            points: PointCount { total, censored: 0 },
-        }),
-    });
 
-    let ratios: Vec<Observation> = cells
-        .iter()
-        .filter_map(|c| {
-            let predicted = -0.5 * query_bound::channel(&c.setting)?.snr.ln();
-            Some(Observation {
-                regressors: vec![],
-                response: c.log_ratio.value - predicted,
-                standard_error: Some(c.log_ratio.standard_error),
-            })
-        })
-        .collect();
-    let mut formula = FormulaEvidence::from_log_ratios::<&str>(
-        &[],
-        &ratios,
-        PointCount { total, censored: 0 },
-        0.95,
-    )?;
-    formula.margin = constant.ln();
+    let formula = measured.noise(&Theory)?;
     findings.notes.push(format!(
         "Noise over signal of the channel, measured over formula: geometric mean {:.3} (95 % interval {:.3} to {:.3}), standard deviation of its logarithm {:.3}.",
         formula.mean.value.exp(),
@@ -149,10 +244,7 @@ pub(super) fn analyse(
         formula.mean.upper.exp(),
         formula.sd
     ));
-    findings.claims.push(Claim {
-        id: format!("{}/noise", experiment.id),
-        evidence: Evidence::Formula(formula),
-    });
+    findings.claims = measured.claims(experiment, &Theory)?;
 
     table(&cells, &mut findings);
     rows(experiment, design, &cells, &mut findings);

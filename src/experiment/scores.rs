@@ -3,9 +3,10 @@
 use recall_theory::Setting;
 
 use super::Records;
+use super::evidence::{MeasuredLaw, Question};
 use super::findings::Findings;
 use super::law::{self, LawPoint, LawWords};
-use super::predicted::score_of;
+use super::predictor::Theory;
 use crate::figure::Axis;
 use crate::job::Record;
 use crate::spec::{Design, Experiment, Score, ThresholdTest};
@@ -44,6 +45,64 @@ fn measure(
     Estimate::new(power * mean.value.ln(), power * relative, mean.df, 0.95).map(Some)
 }
 
+/// The laws as measured, with the formula's values.
+pub(super) fn measured_laws(
+    design: &Design,
+    quantities: &[Score],
+    test: &ThresholdTest,
+    records: &dyn Records,
+) -> Result<Vec<MeasuredLaw>, StatsError> {
+    let settings = settings(design);
+    let law = |score: &Score| {
+        measured_law(design, &settings, quantities.len(), *score, test, records)
+    };
+    quantities.iter().map(law).collect()
+}
+
+fn settings(design: &Design) -> Vec<Setting> {
+    let blocks = design.blocks.iter();
+    blocks
+        .flat_map(|b| b.settings().unwrap_or_default())
+        .collect()
+}
+
+fn measured_law(
+    design: &Design,
+    settings: &[Setting],
+    laws: usize,
+    score: Score,
+    test: &ThresholdTest,
+    records: &dyn Records,
+) -> Result<MeasuredLaw, StatsError> {
+    let question = Question::Score(score);
+    let mut points = Vec::new();
+    for s in settings {
+        points.push(LawPoint {
+            setting: *s,
+            measured: measure(design, s, score, records)?,
+            predicted: question.log_value(&Theory, s),
+        });
+    }
+    let (symbol, words) = score.words();
+    Ok(MeasuredLaw {
+        question,
+        test: test.clone(),
+        count: PointCount {
+            total: points.len(),
+            censored: points.iter().filter(|p| p.measured.is_none()).count(),
+        },
+        points,
+        words: LawWords {
+            symbol: symbol.to_owned(),
+            axis: format!("{words} (units of S0)"),
+            predicted_axis: Axis::log10(format!("predicted {words} (units of S0)")),
+            searched: None,
+            allowance: String::new(),
+            part: (laws > 1).then(|| score.id()),
+        },
+    })
+}
+
 /// Findings of a score experiment.
 pub(super) fn analyse(
     experiment: &Experiment,
@@ -52,11 +111,7 @@ pub(super) fn analyse(
     test: &ThresholdTest,
     records: &dyn Records,
 ) -> Result<Findings, StatsError> {
-    let settings: Vec<Setting> = design
-        .blocks
-        .iter()
-        .flat_map(|b| b.settings().unwrap_or_default())
-        .collect();
+    let settings = settings(design);
     let mut findings = Findings {
         trials: settings.len() * design.seeds as usize,
         looks: quantities.len(),
@@ -64,28 +119,13 @@ pub(super) fn analyse(
         ..Findings::default()
     };
     for &score in quantities {
-        let mut points = Vec::new();
-        for s in &settings {
-            let predicted = score_of(score, s);
-            points.push(LawPoint {
-                setting: *s,
-                measured: measure(design, s, score, records)?,
-                predicted: (predicted > 0.0).then(|| predicted.ln()),
-            });
-        }
-        let (symbol, words) = score.words();
-        let law_words = LawWords {
-            symbol: symbol.to_owned(),
-            axis: format!("{words} (units of S0)"),
-            predicted_axis: Axis::log10(format!("predicted {words} (units of S0)")),
-            searched: None,
-            allowance: String::new(),
-            part: (quantities.len() > 1).then(|| score.id()),
-        };
-        let count = PointCount {
-            total: points.len(),
-            censored: points.iter().filter(|p| p.measured.is_none()).count(),
-        };
+        let MeasuredLaw {
+            points,
+            count,
+            words: law_words,
+            ..
+        } = measured_law(design, &settings, quantities.len(), score, test, records)?;
+        let symbol = score.words().0;
         law::analyse(
             experiment,
             design,

@@ -5,6 +5,7 @@ use recall_theory::Setting;
 use super::Records;
 use super::cells::samples_text;
 use super::findings::{Findings, ThresholdRow};
+use super::evidence::{MeasuredLaw, Question};
 use super::law::{self, LawPoint, LawWords, dim};
 use super::predicted::{critical, population_signal};
 use super::regions;
@@ -98,6 +99,40 @@ struct Measured {
     trials: usize,
     /// Mean attention accuracy over the trials that were fitted.
     attention: Option<f64>,
+}
+
+impl Measured {
+    fn point(&self) -> LawPoint {
+        LawPoint {
+            setting: self.setting,
+            measured: self.threshold.estimate().map(|e| e.log_n.clone()),
+            predicted: self.predicted,
+        }
+    }
+}
+
+/// The law as measured. Its searches stand where the theory has placed them.
+pub(super) fn measured_law(
+    design: &Design,
+    search: &Search,
+    test: &ThresholdTest,
+    records: &dyn Records,
+) -> Result<MeasuredLaw, StatsError> {
+    let measured: Vec<Measured> = points(design, search)
+        .iter()
+        .map(|p| measure(p, design, records))
+        .collect::<Result<_, _>>()?;
+    let thresholds: Vec<Threshold> = measured.iter().map(|m| m.threshold.clone()).collect();
+    Ok(MeasuredLaw {
+        question: Question::Critical {
+            axis: search.axis,
+            criterion: search.criterion,
+        },
+        test: test.clone(),
+        points: measured.iter().map(Measured::point).collect(),
+        count: PointCount::of(&thresholds),
+        words: words(search),
+    })
 }
 
 fn measure(
@@ -272,14 +307,7 @@ pub(super) fn analyse(
         &words.symbol,
         test.constant,
     );
-    let points: Vec<LawPoint> = measured
-        .iter()
-        .map(|m| LawPoint {
-            setting: m.setting,
-            measured: m.threshold.estimate().map(|e| e.log_n.clone()),
-            predicted: m.predicted,
-        })
-        .collect();
+    let points: Vec<LawPoint> = measured.iter().map(Measured::point).collect();
     law::analyse(
         experiment,
         design,

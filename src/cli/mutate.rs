@@ -1,0 +1,131 @@
+//! `recall mutate`: what the stored records say of wrong formulas.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use super::reproduce::{PlaceArgs, ProfileArg};
+use super::{Answer, Failure, exit, output};
+use crate::mutate::{Bench, Fate, Outcome};
+use crate::reproduce::{Places, load};
+use crate::spec::Profile;
+use crate::store::{MEASUREMENTS, Store};
+
+/// Arguments of `recall mutate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which report's records to use.
+    #[arg(long, value_enum, default_value_t = ProfileArg::Quick)]
+    pub profile: ProfileArg,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// Judge the experiments of this id alone; may be given several times.
+    #[arg(long, value_name = "ID")]
+    pub only: Vec<String>,
+    #[command(flatten)]
+    /// Directories.
+    pub places: PlaceArgs,
+}
+
+/// Runs the sub-command.
+///
+/// # Errors
+/// If the experiments or records cannot be read, or the unchanged theory cannot be judged.
+pub fn run(args: &Args) -> Answer {
+    let places = Places {
+        experiments: args.places.experiments.clone(),
+        runs: PathBuf::new(),
+        reports: args.places.reports.clone(),
+    };
+    let error = |e: &dyn std::fmt::Display| Failure::Error(e.to_string());
+    let profile = Profile::from(args.profile);
+    let mut experiments = load(&places, profile).map_err(|e| error(&e))?;
+    for id in &args.only {
+        if !experiments.iter().any(|e| e.id == *id) {
+            return Err(Failure::Usage(format!(
+                "--only {id}: no experiment of this id takes part in the profile"
+            )));
+        }
+    }
+    if !args.only.is_empty() {
+        experiments.retain(|e| args.only.contains(&e.id));
+    }
+    let path = places.report(profile).join(MEASUREMENTS);
+    let store = Store::read_only(&path).map_err(|e| error(&e))?;
+    let bench = Bench::new(profile, &experiments, &store).map_err(|e| error(&e))?;
+    let outcome = bench.run().map_err(|e| error(&e))?;
+    let code = if outcome.summary.defects > 0 {
+        exit::MUTANT
+    } else {
+        exit::OK
+    };
+    for skipped in &outcome.skipped {
+        output::note(&format!("note: left out: {}", skipped.reason));
+    }
+    if args.json {
+        let mut object =
+            serde_json::to_value(&outcome).map_err(|e| Failure::Error(e.to_string()))?;
+        object["exit_code"] = code.into();
+        output::print(&format!("{object}\n"))?;
+    } else {
+        output::print(&table(&outcome))?;
+    }
+    Ok(code)
+}
+
+/// Mutants that were not refuted one by one, the others by number, and the counts.
+fn table(outcome: &Outcome) -> String {
+    let mut out = String::new();
+    let mut last = "";
+    for row in &outcome.mutants {
+        if row.experiment != last {
+            last = &row.experiment;
+            let of = |fate| {
+                let own = outcome.mutants.iter().filter(|r| r.experiment == last);
+                own.filter(|r| r.verdict == fate).count()
+            };
+            let _ = writeln!(
+                out,
+                "{last}: {} refuted, {} inconclusive, {} supported, {} unseen",
+                of(Fate::Refuted),
+                of(Fate::Inconclusive),
+                of(Fate::Supported),
+                of(Fate::Unseen)
+            );
+        }
+        if row.verdict == Fate::Refuted {
+            continue;
+        }
+        let fate = match (row.verdict, row.defect) {
+            (_, true) => "DEFECT",
+            (Fate::Inconclusive, _) => "inconclusive",
+            (Fate::Unseen, _) => "unseen",
+            _ => "supported",
+        };
+        let detectable = match row.detectable {
+            Some(true) => "detectable",
+            Some(false) => "below detection",
+            None => "bound",
+        };
+        let _ = writeln!(
+            out,
+            "  {fate:<13} {:<28} {:<22} {detectable:<15} {}",
+            row.formula, row.mutation, row.reason
+        );
+    }
+    let s = &outcome.summary;
+    let _ = writeln!(
+        out,
+        "{} mutants: {} refuted, {} inconclusive, {} supported ({} of them of bounds), {} unseen; {} of {} above the smallest refutable deviation refuted; {} supported though they must not be",
+        s.mutants,
+        s.refuted,
+        s.inconclusive,
+        s.supported,
+        s.bounds_kept,
+        s.unseen,
+        s.detectable_refuted,
+        s.detectable,
+        s.defects
+    );
+    out
+}

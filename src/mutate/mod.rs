@@ -1,0 +1,374 @@
+//! What the suite would have said of a wrong formula.
+//!
+//! Every formula that a claim rests on is changed, one change at a time, from outside: the wrong
+//! theory answers in place of the right one ([`crate::experiment::Predictor`]), stored
+//! measurements are set beside it, and the whole family of claims is judged again. Searches stay
+//! where the right theory has placed them. Nothing is simulated. See `docs/mutation-formulas.md`.
+
+mod mutant;
+mod plan;
+
+use serde::Serialize;
+
+pub use mutant::{Change, DesignSize, Mutant, Site};
+pub use plan::{CONSTANTS, EXPONENTS, Planned, Untouched, plan};
+
+use crate::experiment::{AnalysisError, Measured, Predictor, Records, Theory, for_each, measure};
+use crate::report::describe_verdict;
+use crate::spec::{Design, Experiment, Profile};
+use crate::stats::StatsError;
+use crate::stats::verdict::{Claim, ClaimVerdict, Evidence, Policy, Verdict, decide};
+
+/// What became of a mutant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// At least one of the claims that it touches is refuted.
+    Refuted,
+    /// None is refuted, but not all are supported.
+    Inconclusive,
+    /// All claims that it touches are supported.
+    Supported,
+    /// No claim of the experiment sees it.
+    Unseen,
+}
+
+/// One claim under a mutant.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Part {
+    /// Id of the claim in the report.
+    pub id: String,
+    /// Verdict with its reason, in words.
+    pub verdict: String,
+    /// Largest change of a deviation that is compared with a margin.
+    pub deviation: Option<f64>,
+    /// Deviation that the report prints as refutable for that comparison.
+    pub refutable: Option<f64>,
+}
+
+/// One mutant and its verdict.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// Formula changed.
+    pub formula: String,
+    /// The change.
+    pub mutation: String,
+    /// Claim of the registry.
+    pub claim: String,
+    /// Experiment whose records judge.
+    pub experiment: String,
+    /// What became of it.
+    pub verdict: Fate,
+    /// Whether the change exceeds the smallest deviation that the report prints as refutable;
+    /// absent for a bound, for which it prints none.
+    pub detectable: Option<bool>,
+    /// Whether the claim is one-sided.
+    pub bound: bool,
+    /// Supported though it must not be: the change is to a whole formula and gross, or detectable.
+    pub defect: bool,
+    /// Why it is not refuted, empty where it is.
+    pub reason: String,
+    /// The claims that see it.
+    pub parts: Vec<Part>,
+}
+
+/// Counts over all mutants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Summary {
+    /// All mutants.
+    pub mutants: usize,
+    /// Refuted ones.
+    pub refuted: usize,
+    /// Inconclusive ones.
+    pub inconclusive: usize,
+    /// Supported ones.
+    pub supported: usize,
+    /// Those that no claim sees.
+    pub unseen: usize,
+    /// Those that exceed the smallest refutable deviation.
+    pub detectable: usize,
+    /// How many of these are refuted.
+    pub detectable_refuted: usize,
+    /// Supported ones of bounds: a bound says that nothing exceeds it, not that it is reached.
+    pub bounds_kept: usize,
+    /// Supported ones that must not be.
+    pub defects: usize,
+}
+
+/// An experiment that could not take part.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Skipped {
+    /// Experiment.
+    pub experiment: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// All that a run of the harness found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Profile of the records.
+    pub profile: Profile,
+    /// One row for each mutant, in the order of the experiments.
+    pub mutants: Vec<Row>,
+    /// Counts.
+    pub summary: Summary,
+    /// Formulas named by claims that an experiment offers no place to change.
+    pub untouched: Vec<Untouched>,
+    /// Experiments without records.
+    pub skipped: Vec<Skipped>,
+}
+
+/// The records of a report, measured once.
+pub struct Bench {
+    profile: Profile,
+    experiments: Vec<(Experiment, Design, Measured)>,
+    skipped: Vec<Skipped>,
+}
+
+impl Bench {
+    /// Measures all experiments of a profile whose records are complete.
+    ///
+    /// # Errors
+    /// If a statistic cannot be computed.
+    pub fn new(
+        profile: Profile,
+        experiments: &[Experiment],
+        records: &dyn Records,
+    ) -> Result<Self, AnalysisError> {
+        let designs: Vec<_> = experiments
+            .iter()
+            .filter_map(|e| Some((e, e.design(profile)?)))
+            .collect();
+        let measured = for_each(&designs, |(e, design)| measure(e, design, records));
+        let mut bench = Bench {
+            profile,
+            experiments: Vec::new(),
+            skipped: Vec::new(),
+        };
+        for ((experiment, design), measured) in designs.into_iter().zip(measured) {
+            match measured {
+                Ok(m) => bench
+                    .experiments
+                    .push((experiment.clone(), design.clone(), m)),
+                Err(e @ AnalysisError::Incomplete { .. }) => bench.skipped.push(Skipped {
+                    experiment: experiment.id.clone(),
+                    reason: e.to_string(),
+                }),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(bench)
+    }
+
+    /// Claims of one experiment under a theory.
+    fn claims(&self, index: usize, predictor: &dyn Predictor) -> Result<Vec<Claim>, StatsError> {
+        let (experiment, design, measured) = &self.experiments[index];
+        measured.claims(experiment, design, predictor)
+    }
+
+    /// Claims of all experiments under a theory, by experiment.
+    ///
+    /// # Errors
+    /// If a statistic cannot be computed.
+    pub fn all_claims(&self, predictor: &dyn Predictor) -> Result<Vec<Vec<Claim>>, StatsError> {
+        let indices: Vec<usize> = (0..self.experiments.len()).collect();
+        for_each(&indices, |i| self.claims(*i, predictor))
+            .into_iter()
+            .collect()
+    }
+
+    /// Judges every mutant.
+    ///
+    /// # Errors
+    /// If the unchanged theory cannot be judged.
+    pub fn run(&self) -> Result<Outcome, StatsError> {
+        let honest = self.all_claims(&Theory)?;
+        let policy = Policy::default();
+        let verdicts = decide(&honest.concat(), &policy)?;
+        let mut tasks = Vec::new();
+        let mut untouched = Vec::new();
+        for (i, (experiment, design, measured)) in self.experiments.iter().enumerate() {
+            let (planned, left) = plan(experiment, design, &measured.settings());
+            tasks.extend(planned.into_iter().map(|p| (i, p)));
+            untouched.extend(left);
+        }
+        let mutants: Vec<Row> = for_each(&tasks, |(i, planned)| {
+            self.judge(*i, planned, &honest, &verdicts, &policy)
+        });
+        Ok(Outcome {
+            profile: self.profile,
+            summary: summary(&mutants),
+            mutants,
+            untouched,
+            skipped: self.skipped.clone(),
+        })
+    }
+
+    fn judge(
+        &self,
+        index: usize,
+        planned: &Planned,
+        honest: &[Vec<Claim>],
+        verdicts: &[ClaimVerdict],
+        policy: &Policy,
+    ) -> Row {
+        let experiment = &self.experiments[index].0;
+        let Mutant { site, change, .. } = planned.mutant;
+        let mut row = Row {
+            formula: planned.formula.clone(),
+            mutation: change.describe(),
+            claim: experiment.claim.clone(),
+            experiment: experiment.id.clone(),
+            verdict: Fate::Inconclusive,
+            detectable: (!site.is_bound()).then_some(false),
+            bound: site.is_bound(),
+            defect: false,
+            reason: String::new(),
+            parts: Vec::new(),
+        };
+        let judged = self.claims(index, &planned.mutant).and_then(|claims| {
+            let mut family: Vec<Claim> = Vec::new();
+            for (i, own) in honest.iter().enumerate() {
+                family.extend_from_slice(if i == index { &claims } else { own });
+            }
+            let judged = decide(&family, policy)?;
+            Ok((claims, judged))
+        });
+        let (claims, judged) = match judged {
+            Ok(pair) => pair,
+            Err(e) => {
+                row.reason = format!("no verdict: {e}");
+                return row;
+            }
+        };
+        let mut refuted = false;
+        // Why not supported, and why not refuted.
+        let mut open = None;
+        for before in &honest[index] {
+            let Some(after) = claims.iter().find(|c| c.id == before.id) else {
+                open = open.or(Some(format!("{}: too few cells left to judge", before.id)));
+                continue;
+            };
+            if !differs(&before.evidence, &after.evidence) {
+                continue;
+            }
+            let find = |list: &[ClaimVerdict]| list.iter().find(|v| v.id == before.id).cloned();
+            let (Some(old), Some(new)) = (find(verdicts), find(&judged)) else {
+                continue;
+            };
+            let largest = shift(&old, &new);
+            if largest.is_some_and(|(deviation, refutable)| deviation >= refutable) {
+                row.detectable = row.detectable.map(|_| true);
+            }
+            let verdict = describe_verdict(&new.verdict).replace("**", "");
+            match new.verdict {
+                Verdict::Refuted => refuted = true,
+                Verdict::Supported => {}
+                Verdict::Inconclusive { .. } => {
+                    open = open.or(Some(format!("{}: {verdict}", before.id)));
+                }
+            }
+            row.parts.push(Part {
+                id: before.id.clone(),
+                verdict,
+                deviation: largest.map(|l| l.0),
+                refutable: largest.map(|l| l.1),
+            });
+        }
+        row.verdict = if refuted {
+            Fate::Refuted
+        } else if open.is_some() {
+            Fate::Inconclusive
+        } else if row.parts.is_empty() {
+            Fate::Unseen
+        } else {
+            Fate::Supported
+        };
+        row.reason = match row.verdict {
+            Fate::Refuted => String::new(),
+            Fate::Inconclusive => open.unwrap_or_default(),
+            Fate::Unseen => "no number that a claim rests on changes".into(),
+            Fate::Supported => why_supported(&row),
+        };
+        let whole = !matches!(site, Site::Term(_) | Site::Component(_));
+        row.defect = row.verdict == Fate::Supported
+            && !row.bound
+            && ((whole && change.is_gross()) || row.detectable == Some(true));
+        row
+    }
+}
+
+fn why_supported(row: &Row) -> String {
+    if row.bound {
+        return "nothing measured exceeds this bound either".into();
+    }
+    let sizes: Vec<String> = row
+        .parts
+        .iter()
+        .filter_map(|p| {
+            let (deviation, refutable) = (p.deviation?, p.refutable?);
+            Some(format!(
+                "{} moves by {deviation:.3}, refutable from {refutable:.3}",
+                p.id
+            ))
+        })
+        .collect();
+    sizes.join("; ")
+}
+
+/// Whether two evidences differ by more than rounding.
+fn differs(a: &Evidence, b: &Evidence) -> bool {
+    let far = |x: f64, y: f64| (x - y).abs() > 1e-9 * x.abs().max(1.0);
+    match (a, b) {
+        (Evidence::Law(a), Evidence::Law(b)) => {
+            a.exponents.len() != b.exponents.len()
+                || a.exponents.iter().zip(&b.exponents).any(|(a, b)| {
+                    far(a.estimate.value - a.target, b.estimate.value - b.target)
+                        || far(a.margin.value, b.margin.value)
+                })
+        }
+        (Evidence::Formula(a), Evidence::Formula(b)) => {
+            far(a.mean.value, b.mean.value)
+                || far(a.sd, b.sd)
+                || a.trends.len() != b.trends.len()
+        }
+        (Evidence::Bound(a), Evidence::Bound(b)) => a
+            .tests
+            .iter()
+            .zip(&b.tests)
+            .any(|(a, b)| far(a.excess, b.excess)),
+        _ => true,
+    }
+}
+
+/// The comparison that a mutant moves farthest in units of what is refutable: by how much, and
+/// from where it is refutable.
+fn shift(old: &ClaimVerdict, new: &ClaimVerdict) -> Option<(f64, f64)> {
+    old.comparisons
+        .iter()
+        .filter_map(|a| {
+            let b = new.comparisons.iter().find(|b| b.name == a.name)?;
+            let moved = ((b.estimate - b.target) - (a.estimate - a.target)).abs();
+            Some((moved, a.power.as_ref()?.refutable_deviation))
+        })
+        .max_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)))
+}
+
+fn summary(rows: &[Row]) -> Summary {
+    let count = |f: &dyn Fn(&Row) -> bool| rows.iter().filter(|r| f(r)).count();
+    let of = |fate: Fate| count(&|r| r.verdict == fate);
+    Summary {
+        mutants: rows.len(),
+        refuted: of(Fate::Refuted),
+        inconclusive: of(Fate::Inconclusive),
+        supported: of(Fate::Supported),
+        unseen: of(Fate::Unseen),
+        detectable: count(&|r| r.detectable == Some(true)),
+        detectable_refuted: count(&|r| {
+            r.detectable == Some(true) && r.verdict == Fate::Refuted
+        }),
+        bounds_kept: count(&|r| r.bound && r.verdict == Fate::Supported),
+        defects: count(&|r| r.defect),
+    }
+}

@@ -1,0 +1,341 @@
+//! Wrong theories: the honest one with a single change, made from outside.
+
+use recall_theory::noise::Noise;
+use recall_theory::{Samples, Setting};
+
+use crate::descent::early::NoiseParts;
+use crate::experiment::{Predictor, Size, Theory, at, noise_critical};
+use crate::spec::{Criterion, Quantity, Score, SearchAxis};
+
+/// A size of the design with its symbol and geometric mean over the design.
+#[derive(Debug, Clone, Copy)]
+pub struct DesignSize {
+    /// Symbol.
+    pub name: &'static str,
+    /// Value at a setting.
+    pub value: Size,
+    /// Geometric mean over the finite values of the design.
+    pub centre: f64,
+}
+
+impl DesignSize {
+    /// Size over its centre; 1 where it is infinite, since no power of infinity is another size.
+    fn relative(&self, s: &Setting) -> f64 {
+        let x = (self.value)(s);
+        if x.is_finite() { x / self.centre } else { 1.0 }
+    }
+
+    /// The same of its logarithm.
+    fn relative_log(&self, s: &Setting) -> f64 {
+        let x = (self.value)(s);
+        if x.is_finite() && x > 1.0 && self.centre > 1.0 {
+            x.ln() / self.centre.ln()
+        } else {
+            1.0
+        }
+    }
+}
+
+/// A change to one formula.
+#[derive(Debug, Clone, Copy)]
+pub enum Change {
+    /// None: for tests of the harness itself.
+    Identity,
+    /// Another constant.
+    Constant(f64),
+    /// Another exponent of a size; nothing changes at the centre of the design.
+    Exponent {
+        /// Which size.
+        size: DesignSize,
+        /// Added to its exponent.
+        by: f64,
+    },
+    /// A logarithm of a size too many or too few; nothing changes at the centre of the design.
+    Log {
+        /// Which size.
+        size: DesignSize,
+        /// Whether the logarithm multiplies; it divides otherwise.
+        times: bool,
+    },
+    /// The term is left out.
+    Dropped,
+}
+
+impl Change {
+    /// What the formula is multiplied by at a setting.
+    #[must_use]
+    pub fn factor(&self, s: &Setting) -> f64 {
+        match self {
+            Change::Identity => 1.0,
+            Change::Constant(c) => *c,
+            Change::Exponent { size, by } => size.relative(s).powf(*by),
+            Change::Log { size, times: true } => size.relative_log(s),
+            Change::Log { size, times: false } => 1.0 / size.relative_log(s),
+            Change::Dropped => 0.0,
+        }
+    }
+
+    /// Whether no such change may ever be supported where it is made to a whole formula.
+    #[must_use]
+    pub fn is_gross(&self) -> bool {
+        match self {
+            // A factor of 0.7 is one of 1.43 the other way.
+            Change::Constant(c) => c.ln().abs() >= 1.4f64.ln() - 1e-9,
+            Change::Exponent { by, .. } => by.abs() >= 0.25,
+            Change::Identity | Change::Log { .. } | Change::Dropped => false,
+        }
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Change::Identity => "unchanged".into(),
+            Change::Constant(c) => format!("constant x {c}"),
+            Change::Exponent { size, by } => format!("exponent of {} {by:+}", size.name),
+            Change::Log { size, times: true } => format!("times log {}", size.name),
+            Change::Log { size, times: false } => format!("over log {}", size.name),
+            Change::Dropped => "dropped".into(),
+        }
+    }
+}
+
+/// Where a change is made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Site {
+    /// The critical value, or the size at which an accuracy is reached.
+    Prediction,
+    /// The size at which one part of the end-to-end accuracy is reached; the whole changes in
+    /// proportion to the part.
+    Component(Quantity),
+    /// The standard deviation of one term of the noise budget.
+    Term(&'static str),
+    /// The noise budget as a whole.
+    Spread,
+    /// An exponent of the asymptotic law that the design states.
+    Asymptotic,
+    /// The samples at which the bound on readers of the first gradient lets an accuracy through.
+    AccuracyBound,
+    /// The same for the bound behind the noisy oracle.
+    OracleBound,
+    /// Samples of the whitened decoder.
+    Whitened,
+    /// Noise over signal of the channel of step 2.
+    QueryNoise,
+    /// The bound on the alignment of a query.
+    Alignment,
+}
+
+impl Site {
+    /// Whether the claim is one-sided: a formula that errs on the safe side is not wrong.
+    #[must_use]
+    pub fn is_bound(self) -> bool {
+        matches!(
+            self,
+            Site::AccuracyBound | Site::OracleBound | Site::Alignment
+        )
+    }
+}
+
+/// The theory with one change.
+#[derive(Debug, Clone, Copy)]
+pub struct Mutant {
+    /// Where.
+    pub site: Site,
+    /// What.
+    pub change: Change,
+    /// The size along which an accuracy is moved.
+    pub axis: SearchAxis,
+}
+
+/// Searched size of a setting; `None` where it is infinite.
+fn size(s: &Setting, axis: SearchAxis) -> Option<f64> {
+    Some(match axis {
+        SearchAxis::Samples => match s.samples {
+            Samples::Finite(n) => n as f64,
+            Samples::Infinite => return None,
+        },
+        SearchAxis::Dim => s.dim_in.min(s.dim_out) as f64,
+        SearchAxis::Width => s.model.mlp()?.width as f64,
+        SearchAxis::Vocab => s.vocab as f64,
+    })
+}
+
+/// Smallest size of an axis that a formula is asked at.
+const SMALLEST: f64 = 2.0;
+
+/// Points of the lattice on which accuracies are tabulated in the sample size, each a factor
+/// `sqrt(2)` from the next: mutants by the hundred ask between the same few values.
+fn lattice(k: i64) -> f64 {
+    (0.5 * k as f64 * std::f64::consts::LN_2).exp().round()
+}
+
+/// An accuracy at a size that need not be an integer.
+///
+/// In the samples, cubic interpolation of the log odds on a lattice of factor `sqrt(2)`; linear
+/// interpolation between integers elsewhere and below 64.
+fn accuracy_at(quantity: Quantity, s: &Setting, axis: SearchAxis, x: f64) -> f64 {
+    let x = x.max(SMALLEST);
+    let exact = |x: f64| Theory.accuracy(quantity, &at(s, axis, x as u64));
+    if axis != SearchAxis::Samples || x < 64.0 {
+        let (lo, hi) = (x.floor(), x.ceil());
+        if lo == hi {
+            return exact(lo);
+        }
+        let t = (x / lo).ln() / (hi / lo).ln();
+        return (1.0 - t) * exact(lo) + t * exact(hi);
+    }
+    let odds = |p: f64| {
+        let p = p.clamp(1e-6, 1.0 - 1e-6);
+        (p / (1.0 - p)).ln()
+    };
+    let first = (2.0 * x.log2()).floor() as i64 - 1;
+    let nodes: Vec<(f64, f64)> = (first..first + 4)
+        .map(|k| (lattice(k).ln(), odds(exact(lattice(k)))))
+        .collect();
+    let mut value = 0.0;
+    for (i, (xi, yi)) in nodes.iter().enumerate() {
+        let others = nodes.iter().enumerate().filter(|(j, _)| *j != i);
+        let weight: f64 = others
+            .map(|(_, (xj, _))| (x.ln() - xj) / (xi - xj))
+            .product();
+        value += weight * yi;
+    }
+    1.0 / (1.0 + (-value).exp())
+}
+
+impl Mutant {
+    /// Accuracy when the size at which it is reached is multiplied by the change.
+    fn moved(&self, quantity: Quantity, s: &Setting) -> f64 {
+        let factor = self.change.factor(s);
+        match size(s, self.axis) {
+            Some(x) if factor != 1.0 => accuracy_at(quantity, s, self.axis, x / factor),
+            _ => Theory.accuracy(quantity, s),
+        }
+    }
+
+    /// A setting at which a bound counts the samples that the changed bound counts at `s`.
+    fn counted(&self, s: &Setting) -> Setting {
+        match s.samples {
+            Samples::Finite(n) => {
+                let n = (n as f64 / self.change.factor(s)).round().max(1.0);
+                Setting {
+                    samples: Samples::Finite(n as u64),
+                    ..*s
+                }
+            }
+            Samples::Infinite => *s,
+        }
+    }
+
+    /// By how much the change of one term changes the variance of the noise.
+    fn excess(&self, noise: &Noise, term: &str, s: &Setting) -> f64 {
+        let found = noise.terms.iter().find(|t| t.0 == term);
+        found.map_or(0.0, |t| (self.change.factor(s).powi(2) - 1.0) * t.1)
+    }
+}
+
+impl Predictor for Mutant {
+    fn accuracy(&self, quantity: Quantity, s: &Setting) -> f64 {
+        match self.site {
+            Site::Prediction => self.moved(quantity, s),
+            Site::Component(part) if quantity == Quantity::Accuracy => {
+                let (whole, before) = (Theory.accuracy(quantity, s), Theory.accuracy(part, s));
+                if before > 0.0 {
+                    (whole * self.moved(part, s) / before).min(1.0)
+                } else {
+                    whole
+                }
+            }
+            _ => Theory.accuracy(quantity, s),
+        }
+    }
+
+    fn score(&self, score: Score, s: &Setting) -> f64 {
+        let honest = Theory.score(score, s);
+        match (self.site, score) {
+            (Site::Spread, Score::Spread) => honest * self.change.factor(s),
+            (Site::Term(term), Score::Spread | Score::Interference) => {
+                if score == Score::Interference && term == "trigger" {
+                    return honest;
+                }
+                let square = honest * honest + self.excess(&Noise::of(s), term, s);
+                square.max(0.0).sqrt()
+            }
+            // A term left out of the sum; what is said of the term itself stands.
+            (Site::Term(term), own)
+                if own.term().map(|i| NoiseParts::NAMES[i]) == Some(term)
+                    && !matches!(self.change, Change::Dropped) =>
+            {
+                honest * self.change.factor(s)
+            }
+            _ => honest,
+        }
+    }
+
+    fn critical(&self, s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<f64> {
+        match (self.site, criterion) {
+            (Site::Prediction, _) => {
+                let factor = self.change.factor(s);
+                (factor > 0.0)
+                    .then(|| Some(Theory.critical(s, axis, criterion)? + factor.ln()))
+                    .flatten()
+            }
+            (Site::Term(term), Criterion::NoiseRatio { level }) if term != "trigger" => {
+                noise_critical(s, axis, level, &|s| {
+                    let noise = Noise::of(s);
+                    let interference = noise.interference + self.excess(&noise, term, s);
+                    0.5 * interference.max(f64::MIN_POSITIVE).ln() - noise.population_signal.ln()
+                })
+            }
+            _ => Theory.critical(s, axis, criterion),
+        }
+    }
+
+    fn asymptotic(&self, name: &str, stated: f64) -> f64 {
+        match (self.site, self.change) {
+            (Site::Asymptotic, Change::Exponent { size, by }) if size.name == name => stated + by,
+            _ => stated,
+        }
+    }
+
+    fn accuracy_bound(&self, s: &Setting) -> f64 {
+        match self.site {
+            Site::AccuracyBound => Theory.accuracy_bound(&self.counted(s)),
+            _ => Theory.accuracy_bound(s),
+        }
+    }
+
+    fn oracle_bound(&self, s: &Setting, kappa: f64) -> f64 {
+        match self.site {
+            Site::OracleBound => Theory.oracle_bound(&self.counted(s), kappa),
+            _ => Theory.oracle_bound(s, kappa),
+        }
+    }
+
+    fn whitened_samples(&self, s: &Setting, level: f64) -> Option<f64> {
+        let honest = Theory.whitened_samples(s, level)?;
+        Some(match self.site {
+            Site::Whitened => honest * self.change.factor(s),
+            _ => honest,
+        })
+    }
+
+    fn query_noise(&self, s: &Setting) -> Option<f64> {
+        let honest = Theory.query_noise(s)?;
+        Some(match self.site {
+            Site::QueryNoise => honest + self.change.factor(s).ln(),
+            _ => honest,
+        })
+    }
+
+    fn alignment_bound(&self, s: &Setting, of_trial: f64) -> f64 {
+        match self.site {
+            Site::Alignment => of_trial * self.change.factor(s),
+            _ => of_trial,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
