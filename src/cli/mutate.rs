@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::reproduce::{PlaceArgs, ProfileArg};
 use super::{Answer, Failure, exit, output};
-use crate::mutate::{Bench, Fate, Outcome};
+use crate::mutate::{Bench, Fate, Outcome, Row};
 use crate::reproduce::{Places, load};
 use crate::spec::Profile;
 use crate::store::{MEASUREMENTS, Store};
@@ -73,45 +73,39 @@ pub fn run(args: &Args) -> Answer {
     Ok(code)
 }
 
-/// Mutants that were not refuted one by one, the others by number, and the counts.
+/// Mutants that matter one by one, the others by number, and the counts.
 fn table(outcome: &Outcome) -> String {
     let mut out = String::new();
-    let mut last = "";
-    for row in &outcome.mutants {
-        if row.experiment != last {
-            last = &row.experiment;
-            let of = |fate| {
-                let own = outcome.mutants.iter().filter(|r| r.experiment == last);
-                own.filter(|r| r.verdict == fate).count()
-            };
-            let _ = writeln!(
-                out,
-                "{last}: {} refuted, {} inconclusive, {} supported, {} unseen",
-                of(Fate::Refuted),
-                of(Fate::Inconclusive),
-                of(Fate::Supported),
-                of(Fate::Unseen)
-            );
-        }
-        if row.verdict == Fate::Refuted {
-            continue;
-        }
-        let fate = match (row.verdict, row.defect) {
-            (_, true) => "DEFECT",
-            (Fate::Inconclusive, _) => "inconclusive",
-            (Fate::Unseen, _) => "unseen",
-            _ => "supported",
-        };
-        let detectable = match row.detectable {
-            Some(true) => "detectable",
-            Some(false) => "below detection",
-            None => "bound",
-        };
+    for group in outcome.mutants.chunk_by(|a, b| a.experiment == b.experiment) {
+        let of = |fate| group.iter().filter(|r| r.verdict == fate).count();
         let _ = writeln!(
             out,
-            "  {fate:<13} {:<28} {:<22} {detectable:<15} {}",
-            row.formula, row.mutation, row.reason
+            "{}: {} refuted, {} inconclusive, {} supported, {} unseen",
+            group[0].experiment,
+            of(Fate::Refuted),
+            of(Fate::Inconclusive),
+            of(Fate::Supported),
+            of(Fate::Unseen)
         );
+        for formula in group.chunk_by(|a, b| a.formula == b.formula) {
+            let plain = |r: &&Row| r.verdict == Fate::Supported && !r.defect && !r.bound;
+            let mut small: Vec<&str> = Vec::new();
+            for row in formula {
+                if plain(&row) {
+                    small.push(&row.mutation);
+                } else if row.verdict != Fate::Refuted {
+                    line(&mut out, row);
+                }
+            }
+            if !small.is_empty() {
+                let _ = writeln!(
+                    out,
+                    "  supported     {:<28} below detection: {}",
+                    formula[0].formula,
+                    small.join("; ")
+                );
+            }
+        }
     }
     let s = &outcome.summary;
     let _ = writeln!(
@@ -128,4 +122,23 @@ fn table(outcome: &Outcome) -> String {
         s.defects
     );
     out
+}
+
+fn line(out: &mut String, row: &Row) {
+    let fate = match (row.verdict, row.defect) {
+        (_, true) => "DEFECT",
+        (Fate::Inconclusive, _) => "inconclusive",
+        (Fate::Unseen, _) => "unseen",
+        _ => "supported",
+    };
+    let detectable = match row.detectable {
+        Some(true) => "detectable",
+        Some(false) => "below detection",
+        None => "bound",
+    };
+    let _ = writeln!(
+        out,
+        "  {fate:<13} {:<28} {:<22} {detectable:<15} {}",
+        row.formula, row.mutation, row.reason
+    );
 }
