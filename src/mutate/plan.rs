@@ -4,7 +4,7 @@ use recall_theory::noise::Noise;
 use recall_theory::{Setting, registry};
 
 use super::mutant::{Change, DesignSize, Mutant, Site};
-use crate::experiment::Factors;
+use crate::experiment::{Factors, Predictor, Theory, at};
 use crate::spec::{
     Criterion, Design, Experiment, Exponents, Kind, Quantity, Score, SearchAxis, SweepAxis,
 };
@@ -92,7 +92,10 @@ fn accuracy_formula(quantity: Quantity) -> &'static str {
 /// Id of a noise term's formula, for either model.
 fn term_formula(term: &str, named: &[&'static str]) -> String {
     let ending = format!(".{term}");
-    let of_claim = named.iter().find(|id| id.ends_with(&ending));
+    // The asymptotic law that a term gives rise to bears its name, too.
+    let of_claim = named
+        .iter()
+        .find(|id| id.ends_with(&ending) && !id.starts_with("thresholds."));
     of_claim.map_or_else(|| format!("attention.{term}"), |id| (*id).to_owned())
 }
 
@@ -127,7 +130,15 @@ fn places(
         Kind::Threshold { search, .. } => match search.criterion {
             Criterion::NoiseRatio { .. } => {
                 places.push(("thresholds.noise_ratio".into(), Site::Prediction));
-                for term in terms(settings).into_iter().filter(|t| *t != "trigger") {
+                // The settings of a search say nothing of the size searched.
+                let critical: Vec<Setting> = settings
+                    .iter()
+                    .filter_map(|s| {
+                        let log = Theory.critical(s, search.axis, search.criterion)?;
+                        Some(at(s, search.axis, log.exp().round() as u64))
+                    })
+                    .collect();
+                for term in terms(&critical).into_iter().filter(|t| *t != "trigger") {
                     places.push((term_formula(term, named), Site::Term(term)));
                 }
             }
@@ -165,7 +176,8 @@ fn places(
         }
     }
     let asymptotic = named.iter().find(|id| {
-        id.starts_with("thresholds.") && !["thresholds.noise_ratio", "thresholds.regime"].contains(id)
+        id.starts_with("thresholds.")
+            && !["thresholds.noise_ratio", "thresholds.regime"].contains(id)
     });
     if let (Some(id), Some(_)) = (asymptotic, &design.asymptotic) {
         places.push(((*id).to_owned(), Site::Asymptotic));
