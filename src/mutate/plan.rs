@@ -118,14 +118,20 @@ const FINITE_ONLY: &str =
     "leading form of the finite-size formula, which is what this experiment tests";
 const THROUGH: &str = "enters through a formula that is changed as a whole";
 
+/// A formula's id and where it can be changed.
+type Place = (String, Site);
+
+/// A formula's id and why it is not changed.
+type Reasoned = (&'static str, &'static str);
+
 /// Places at which formulas can be changed, and why the others cannot.
 fn places(
     experiment: &Experiment,
     design: &Design,
     settings: &[Setting],
-) -> (Vec<(String, Site)>, Vec<(&'static str, &'static str)>) {
+) -> (Vec<Place>, Vec<Reasoned>) {
     let named = registry::claim(&experiment.claim).map_or(&[][..], |c| c.formula_ids);
-    let mut places: Vec<(String, Site)> = Vec::new();
+    let mut places: Vec<Place> = Vec::new();
     match &experiment.kind {
         Kind::Threshold { search, .. } => match search.criterion {
             Criterion::NoiseRatio { .. } => {
@@ -200,7 +206,7 @@ fn places(
     (places, untouched)
 }
 
-fn accuracy_places(quantity: Quantity) -> Vec<(String, Site)> {
+fn accuracy_places(quantity: Quantity) -> Vec<Place> {
     let mut places = vec![(accuracy_formula(quantity).to_owned(), Site::Prediction)];
     if quantity == Quantity::Accuracy {
         for part in [Quantity::Attention, Quantity::Recall] {
