@@ -76,7 +76,10 @@ pub fn run(args: &Args) -> Answer {
 /// Mutants that matter one by one, the others by number, and the counts.
 fn table(outcome: &Outcome) -> String {
     let mut out = String::new();
-    for group in outcome.mutants.chunk_by(|a, b| a.experiment == b.experiment) {
+    for group in outcome
+        .mutants
+        .chunk_by(|a, b| a.experiment == b.experiment)
+    {
         let of = |fate| group.iter().filter(|r| r.verdict == fate).count();
         let _ = writeln!(
             out,

@@ -259,10 +259,19 @@ impl Measured {
                         .collect();
                     // The window is part of the test and looks at predictions: a wrong theory
                     // would have chosen its own.
-                    let window: Vec<bool> =
-                        cells.iter().map(|c| in_window(test, c, predictor)).collect();
+                    let window: Vec<bool> = cells
+                        .iter()
+                        .map(|c| in_window(test, c, predictor))
+                        .collect();
                     let mut findings = Findings::default();
-                    judge(experiment, test, &cells, &window, &design.blocks, &mut findings)?;
+                    judge(
+                        experiment,
+                        test,
+                        &cells,
+                        &window,
+                        &design.blocks,
+                        &mut findings,
+                    )?;
                     claims.extend(findings.claims);
                 }
                 Part::Limited(limited) => claims.push(limited.claim(predictor)?),

@@ -28,9 +28,10 @@ pub use evidence::{Measured, measure};
 pub use findings::{
     CellRow, ExponentRow, Findings, FittedExponent, NamedFigure, Table, ThresholdRow,
 };
-use plane::Plane;
 pub(crate) use law::{Factors, Size};
+use plane::Plane;
 pub(crate) use predicted::{at, count, noise_critical};
+pub use predictor::{Predictor, Theory};
 pub(crate) use scores::contribution;
 pub use predictor::{Predictor, Theory};
 pub use search::{Progress, SearchPlan, SearchPoint};

@@ -164,7 +164,13 @@ impl Measured {
                     })
                     .collect();
                 let e = mean_of_seeds(&excess, 0.95)?;
-                tests.push(bound_test(e.value, e.standard_error, e.df, 0.0, self.margin)?);
+                tests.push(bound_test(
+                    e.value,
+                    e.standard_error,
+                    e.df,
+                    0.0,
+                    self.margin,
+                )?);
             }
         }
         Ok(tests)

@@ -53,9 +53,8 @@ pub(super) fn measured_laws(
     records: &dyn Records,
 ) -> Result<Vec<MeasuredLaw>, StatsError> {
     let settings = settings(design);
-    let law = |score: &Score| {
-        measured_law(design, &settings, quantities.len(), *score, test, records)
-    };
+    let law =
+        |score: &Score| measured_law(design, &settings, quantities.len(), *score, test, records);
     quantities.iter().map(law).collect()
 }
 

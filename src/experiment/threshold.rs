@@ -4,6 +4,7 @@ use recall_theory::Setting;
 
 use super::Records;
 use super::cells::samples_text;
+use super::evidence::{MeasuredLaw, Question};
 use super::findings::{Findings, ThresholdRow};
 use super::evidence::{MeasuredLaw, Question};
 use super::law::{self, LawPoint, LawWords, dim};

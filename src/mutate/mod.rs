@@ -329,9 +329,7 @@ fn differs(a: &Evidence, b: &Evidence) -> bool {
                 })
         }
         (Evidence::Formula(a), Evidence::Formula(b)) => {
-            far(a.mean.value, b.mean.value)
-                || far(a.sd, b.sd)
-                || a.trends.len() != b.trends.len()
+            far(a.mean.value, b.mean.value) || far(a.sd, b.sd) || a.trends.len() != b.trends.len()
         }
         (Evidence::Bound(a), Evidence::Bound(b)) => a
             .tests
@@ -365,9 +363,7 @@ fn summary(rows: &[Row]) -> Summary {
         supported: of(Fate::Supported),
         unseen: of(Fate::Unseen),
         detectable: count(&|r| r.detectable == Some(true)),
-        detectable_refuted: count(&|r| {
-            r.detectable == Some(true) && r.verdict == Fate::Refuted
-        }),
+        detectable_refuted: count(&|r| r.detectable == Some(true) && r.verdict == Fate::Refuted),
         bounds_kept: count(&|r| r.bound && r.verdict == Fate::Supported),
         defects: count(&|r| r.defect),
     }

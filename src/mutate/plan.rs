@@ -4,7 +4,7 @@ use recall_theory::noise::Noise;
 use recall_theory::{Setting, registry};
 
 use super::mutant::{Change, DesignSize, Mutant, Site};
-use crate::experiment::Factors;
+use crate::experiment::{Factors, Predictor, Theory, at};
 use crate::spec::{
     Criterion, Design, Experiment, Exponents, Kind, Quantity, Score, SearchAxis, SweepAxis,
 };
@@ -92,7 +92,10 @@ fn accuracy_formula(quantity: Quantity) -> &'static str {
 /// Id of a noise term's formula, for either model.
 fn term_formula(term: &str, named: &[&'static str]) -> String {
     let ending = format!(".{term}");
-    let of_claim = named.iter().find(|id| id.ends_with(&ending));
+    // The asymptotic law that a term gives rise to bears its name, too.
+    let of_claim = named
+        .iter()
+        .find(|id| id.ends_with(&ending) && !id.starts_with("thresholds."));
     of_claim.map_or_else(|| format!("attention.{term}"), |id| (*id).to_owned())
 }
 
@@ -115,19 +118,33 @@ const FINITE_ONLY: &str =
     "leading form of the finite-size formula, which is what this experiment tests";
 const THROUGH: &str = "enters through a formula that is changed as a whole";
 
+/// A formula's id and where it can be changed.
+type Place = (String, Site);
+
+/// A formula's id and why it is not changed.
+type Reasoned = (&'static str, &'static str);
+
 /// Places at which formulas can be changed, and why the others cannot.
 fn places(
     experiment: &Experiment,
     design: &Design,
     settings: &[Setting],
-) -> (Vec<(String, Site)>, Vec<(&'static str, &'static str)>) {
+) -> (Vec<Place>, Vec<Reasoned>) {
     let named = registry::claim(&experiment.claim).map_or(&[][..], |c| c.formula_ids);
-    let mut places: Vec<(String, Site)> = Vec::new();
+    let mut places: Vec<Place> = Vec::new();
     match &experiment.kind {
         Kind::Threshold { search, .. } => match search.criterion {
             Criterion::NoiseRatio { .. } => {
                 places.push(("thresholds.noise_ratio".into(), Site::Prediction));
-                for term in terms(settings).into_iter().filter(|t| *t != "trigger") {
+                // The settings of a search say nothing of the size searched.
+                let critical: Vec<Setting> = settings
+                    .iter()
+                    .filter_map(|s| {
+                        let log = Theory.critical(s, search.axis, search.criterion)?;
+                        Some(at(s, search.axis, log.exp().round() as u64))
+                    })
+                    .collect();
+                for term in terms(&critical).into_iter().filter(|t| *t != "trigger") {
                     places.push((term_formula(term, named), Site::Term(term)));
                 }
             }
@@ -165,7 +182,8 @@ fn places(
         }
     }
     let asymptotic = named.iter().find(|id| {
-        id.starts_with("thresholds.") && !["thresholds.noise_ratio", "thresholds.regime"].contains(id)
+        id.starts_with("thresholds.")
+            && !["thresholds.noise_ratio", "thresholds.regime"].contains(id)
     });
     if let (Some(id), Some(_)) = (asymptotic, &design.asymptotic) {
         places.push(((*id).to_owned(), Site::Asymptotic));
@@ -188,7 +206,7 @@ fn places(
     (places, untouched)
 }
 
-fn accuracy_places(quantity: Quantity) -> Vec<(String, Site)> {
+fn accuracy_places(quantity: Quantity) -> Vec<Place> {
     let mut places = vec![(accuracy_formula(quantity).to_owned(), Site::Prediction)];
     if quantity == Quantity::Accuracy {
         for part in [Quantity::Attention, Quantity::Recall] {

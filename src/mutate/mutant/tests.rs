@@ -136,7 +136,12 @@ fn each_site_changes_its_own_number_and_no_other() {
 fn a_term_moves_its_own_size_and_its_share_of_the_whole() {
     let s = setting();
     let noise = Noise::of(&s);
-    let own = noise.terms.iter().find(|t| t.0 == "gradient_noise").unwrap().1;
+    let own = noise
+        .terms
+        .iter()
+        .find(|t| t.0 == "gradient_noise")
+        .unwrap()
+        .1;
     let m = mutant(Site::Term("gradient_noise"), Change::Constant(2.0));
     let ratio = |score| m.score(score, &s) / Theory.score(score, &s);
     assert!((ratio(Score::GradientNoise) - 2.0).abs() < 1e-12);
@@ -198,7 +203,10 @@ fn interpolation_between_sample_sizes_is_close() {
             let direct = Theory.accuracy(q, &s);
             let between = accuracy_at(q, &s, SearchAxis::Samples, n as f64);
             errors.push((between - direct).abs());
-            assert!((between - direct).abs() < 3e-3, "{q:?} {n} {between} {direct}");
+            assert!(
+                (between - direct).abs() < 3e-3,
+                "{q:?} {n} {between} {direct}"
+            );
         }
     }
     assert!(mean_of_seeds(&errors, 0.95).unwrap().value < 1e-3);
