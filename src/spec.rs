@@ -26,6 +26,25 @@ pub enum OneOrMany<T> {
     Many(Vec<T>),
 }
 
+/// Most settings of one design; every one is held in memory.
+pub const MAX_SETTINGS: u64 = 100_000;
+
+/// Most trials of one design: settings times seeds, times the readings behind a noisy oracle.
+pub const MAX_TRIALS: u64 = 10_000_000;
+
+/// Largest seed, so that every seed can be written in TOML, whose integers are signed.
+pub const MAX_SEED: u64 = i64::MAX as u64;
+
+impl<T> OneOrMany<T> {
+    /// How many values there are.
+    fn count(&self) -> usize {
+        match self {
+            OneOrMany::One(_) => 1,
+            OneOrMany::Many(x) => x.len(),
+        }
+    }
+}
+
 impl<T: Clone> OneOrMany<T> {
     /// The values in the order given.
     #[must_use]
@@ -85,6 +104,21 @@ pub struct Block {
 }
 
 impl Block {
+    /// Keys of the swept lists with their lengths, in the order of the product.
+    fn lists(&self) -> Vec<(&'static str, usize)> {
+        let optional = |list: &Option<OneOrMany<usize>>| list.as_ref().map_or(1, OneOrMany::count);
+        let mut lists = vec![
+            ("vocab", self.vocab.count()),
+            ("dim", optional(&self.dim)),
+            ("len", self.len.count()),
+            ("samples", self.samples.as_ref().map_or(1, OneOrMany::count)),
+        ];
+        if self.activation.is_some() {
+            lists.push(("width", optional(&self.width)));
+        }
+        lists
+    }
+
     /// All settings of the block. The swept quantity of a threshold search may be absent; it then
     /// takes a placeholder that the search overwrites.
     ///
@@ -556,6 +590,16 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// How often a setting is read with each seed: once, and once behind each noisy oracle.
+    fn readings(&self) -> u64 {
+        match self {
+            Kind::Bound { oracle, .. } => 1 + oracle.len() as u64,
+            _ => 1,
+        }
+    }
+}
+
 fn horizontal() -> SearchAxis {
     SearchAxis::Samples
 }
@@ -596,6 +640,63 @@ pub struct Design {
 }
 
 impl Design {
+    /// Refuses a design that is too large to expand, by arithmetic on the lengths of its lists.
+    /// The message starts with the key, relative to the profile.
+    fn check_size(&self, readings: u64) -> Result<(), String> {
+        let range = format!("allowed are 2 to {MAX_TRIALS}");
+        if self.seeds > MAX_TRIALS {
+            return Err(format!("seeds = {}: {range}", self.seeds));
+        }
+        if self.first_seed > MAX_SEED - self.seeds {
+            return Err(format!(
+                "first_seed = {}: with seeds = {} it must be at most {}",
+                self.first_seed,
+                self.seeds,
+                MAX_SEED - self.seeds
+            ));
+        }
+        let mut settings: u64 = 0;
+        for (i, block) in self.blocks.iter().enumerate() {
+            let lists = block.lists();
+            let here = lists
+                .iter()
+                .try_fold(1u64, |product, &(_, n)| product.checked_mul(n as u64));
+            let total = here.and_then(|n| settings.checked_add(n));
+            let Some(total) = total.filter(|n| *n <= MAX_SETTINGS) else {
+                let lists: Vec<String> = lists
+                    .iter()
+                    .filter(|(_, n)| *n > 1)
+                    .map(|(key, n)| format!("{n} values of {key}"))
+                    .collect();
+                let product = match (&lists[..], here) {
+                    ([], _) => "one setting".to_owned(),
+                    (lists, Some(n)) => format!("{}, {n} settings", lists.join(" x ")),
+                    (lists, None) => format!("{}, above 2^64 settings", lists.join(" x ")),
+                };
+                return Err(format!(
+                    "blocks[{i}]: {product}, after {settings} of earlier blocks: allowed are at most {MAX_SETTINGS} settings in the blocks of a profile"
+                ));
+            };
+            settings = total;
+        }
+        let trials = settings
+            .checked_mul(self.seeds)
+            .and_then(|n| n.checked_mul(readings))
+            .filter(|n| *n <= MAX_TRIALS);
+        if trials.is_none() {
+            let oracle = match readings {
+                1 => String::new(),
+                n => format!(" and {n} readings (task.oracle)"),
+            };
+            return Err(format!(
+                "seeds = {}: with {settings} settings{oracle} a profile allows at most {} seeds, since {MAX_TRIALS} trials are the limit",
+                self.seeds,
+                MAX_TRIALS / settings.max(1).saturating_mul(readings.max(1))
+            ));
+        }
+        Ok(())
+    }
+
     /// The job that measures a setting with the `seed`-th seed of the design.
     #[must_use]
     pub fn job(&self, s: &Setting, seed: u64) -> Job {
@@ -916,6 +1017,10 @@ impl Experiment {
                     "profile.{name}.blocks is empty: name at least one block"
                 ));
             }
+            // Before the products are expanded: a few short lists can ask for more than memory.
+            design
+                .check_size(self.kind.readings())
+                .map_err(|e| format!("profile.{name}.{e}"))?;
             for (i, block) in design.blocks.iter().enumerate() {
                 if block.width.is_some() && block.activation.is_none() {
                     return Err(format!(

@@ -271,6 +271,17 @@ fn a_wrong_setting_is_refused_by_name_with_what_is_allowed() {
         &["--seed", "18446744073709551615"],
         &["--seed 18446744073709551615", "8 trials"],
     );
+    for trials in ["16777217", "18446744073709551615"] {
+        refused_small(
+            &["--trials", trials],
+            &["--trials", trials, "at most 16777216"],
+        );
+    }
+    refused(
+        &["study", "--configurations", "18446744073709551615"],
+        2,
+        &["--configurations 18446744073709551615", "at most 1000000"],
+    );
     refused_small(&["--eta", "1"], &["--eta", "--engine exact"]);
     refused_small(
         &["--engine", "exact", "--eta", "1"],

@@ -9,6 +9,9 @@ use super::setting::{EmbeddingName, LabelsName};
 use super::{Answer, Failure, exit, output};
 use crate::study::{self, Plan, Range, StudyError};
 
+/// Most configurations of one study; their results are held in memory until the end.
+const MAX_CONFIGURATIONS: usize = 1_000_000;
+
 /// Arguments of `study`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -106,6 +109,12 @@ impl Args {
             return Err(Failure::Usage(format!(
                 "--min-trials {} and --max-trials {}: at least 2, in this order",
                 self.min_trials, self.max_trials
+            )));
+        }
+        if self.configurations.get() > MAX_CONFIGURATIONS {
+            return Err(Failure::Usage(format!(
+                "--configurations {}: at most {MAX_CONFIGURATIONS}",
+                self.configurations
             )));
         }
         if self.max_tokens / self.len.high < self.samples.low {
