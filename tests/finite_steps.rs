@@ -2,14 +2,18 @@
 #![allow(clippy::unwrap_used)] // helpers outside test functions unwrap too
 
 use recall_capacity::descent::Rates;
-use recall_capacity::descent::early::{self, Training, Trial};
+use recall_capacity::descent::early::{self, Outcome, Training, Trial};
 use recall_capacity::descent::exact::{self, Problem};
 use recall_capacity::embedding::Embeddings;
+use recall_capacity::job::{Configuration, Job, Precision};
 use recall_capacity::rng::{Purpose, StreamKey};
 use recall_capacity::task::{Batch, Permutation};
+use recall_theory::accuracy::attention_accuracy;
 use recall_theory::attention::nominal_signal;
-use recall_theory::finite_steps::{small_step, step_deviation};
-use recall_theory::{Labels, Samples, Setting};
+use recall_theory::finite_steps::{
+    query_rate, saturating_strength, small_step, step_deviation, training_attention_accuracy,
+};
+use recall_theory::{Attention, Labels, Samples, Setting};
 
 /// What one trial of the exact engine shows at a small rate against the limit engine, per unit of
 /// the relative rate `eta/(L^2 V)`.
@@ -34,7 +38,16 @@ fn centred(x: &[f64]) -> Vec<f64> {
     x.iter().map(|a| a - mean).collect()
 }
 
-fn measure(setting: &Setting, seed: u64, rate: f64) -> Measured {
+/// What a trial draws.
+struct World {
+    embeddings: Embeddings<f64>,
+    query: Vec<f64>,
+    permutation: Permutation,
+    train: Batch,
+    test: Batch,
+}
+
+fn draw(setting: &Setting, seed: u64) -> World {
     let key = StreamKey::from_text(&format!("finite steps {seed}"));
     let embeddings = Embeddings::draw(setting, &key);
     let query = embeddings.draw_query(setting.input, &key);
@@ -48,6 +61,23 @@ fn measure(setting: &Setting, seed: u64, rate: f64) -> Measured {
     };
     let train = batch(Purpose::Train, n as usize, setting.labels);
     let test = batch(Purpose::Test, 10, Labels::Iid);
+    World {
+        embeddings,
+        query,
+        permutation,
+        train,
+        test,
+    }
+}
+
+fn measure(setting: &Setting, seed: u64, rate: f64) -> Measured {
+    let World {
+        embeddings,
+        query,
+        permutation,
+        train,
+        test,
+    } = draw(setting, seed);
     let (_, want) = early::run(&Trial {
         setting,
         embeddings: &embeddings,
@@ -175,4 +205,87 @@ fn a_small_step_keeps_its_tolerance() {
         (0.8..1.2).contains(&(larger / tolerance)),
         "{query} {value}"
     );
+}
+
+fn simulate(s: &Setting, trials: u64) -> Vec<Outcome> {
+    let mut config = Configuration::of(s);
+    config.precision = Precision::F32;
+    (0..trials)
+        .map(|seed| {
+            let job = Job {
+                config,
+                seed,
+                paired: vec![],
+            };
+            job.run().unwrap().outcome
+        })
+        .collect()
+}
+
+#[test]
+fn saturating_strength_leaves_its_tolerance() {
+    let tolerance = 0.05;
+    for (v, d, l, n) in [
+        (300, 80, 12, 3000),
+        (256, 64, 16, 2048),
+        (256, 96, 48, 4096),
+    ] {
+        let s = Setting::new(v, d, l, n);
+        let strength = saturating_strength(&s, tolerance).unwrap();
+        let hard = simulate(&s, 12);
+        let shortfall = |g: f64| {
+            let soft = Setting {
+                attention: Attention::Strength(g),
+                ..s
+            };
+            let soft = simulate(&soft, 12);
+            let pairs = hard.iter().zip(&soft);
+            mean(pairs.map(|(h, s)| h.accuracy.rate() - s.accuracy.rate()))
+        };
+        let (at, error) = shortfall(strength);
+        let (half, half_error) = shortfall(0.5 * strength);
+        println!("{v} {d} {l} {n}: G {strength:.2}, short {at:.3} +- {error:.3}, half {half:.3}");
+        assert!((at - tolerance).abs() < 0.03 + 3.0 * error, "{at} {error}");
+        assert!(half - 3.0 * half_error > tolerance, "{half} {half_error}");
+    }
+}
+
+#[test]
+fn training_attention_is_ahead_of_fresh_attention() {
+    for (v, d, l, n) in [(32, 32, 12, 100), (48, 24, 16, 250), (64, 32, 32, 400)] {
+        for labels in [Labels::Iid, Labels::Balanced] {
+            let mut s = Setting::new(v, d, l, n);
+            s.labels = labels;
+            let outcomes = simulate(&s, 800);
+            let gaps = outcomes
+                .iter()
+                .map(|o| o.train_attention.unwrap().rate() - o.attention.rate());
+            let predicted = training_attention_accuracy(&s).unwrap() - attention_accuracy(&s);
+            let fresh = mean(outcomes.iter().map(|o| o.attention.rate()));
+            println!(
+                "{labels:?} fresh {:.3}, theory {:.3}",
+                fresh.0,
+                attention_accuracy(&s)
+            );
+            check("training minus fresh", mean(gaps), predicted, 0.35);
+        }
+    }
+}
+
+#[test]
+fn query_rate_gives_the_strength() {
+    let s = Setting::new(64, 32, 6, 512);
+    let (strength, eta) = (5.0, 1e-3);
+    let strengths = (0..60).map(|seed| {
+        let w = draw(&s, seed);
+        let rates = Rates {
+            eta,
+            gamma_w: query_rate(&s, strength, eta, square(&w.query)),
+            gamma_v: 1.0,
+        };
+        let (train, test) = (&w.train, &w.test);
+        let trial = exact::run(&w.embeddings, &w.query, train, test, rates, false).unwrap();
+        trial.query_trigger_1
+    });
+    check("strength", mean(strengths), strength, 0.0);
 }

@@ -1,10 +1,11 @@
 //! Finite steps: how small the first step and how strong the second must be. Derivation:
 //! `finite_steps.md`.
 
-use crate::attention::{NOISE_NAMES, budget};
+use crate::accuracy::{advanced_attention_accuracy, end_to_end_accuracy};
+use crate::attention::{NOISE_NAMES, budget, nominal_signal};
 use crate::labels::LabelMoments;
 use crate::moments::Moments;
-use crate::setting::{Embedding, Model, Setting};
+use crate::setting::{Attention, Embedding, Model, Setting};
 
 /// First-order deviations from the limit of small first steps, per unit of the relative rate
 /// `eta/(L^2 V)`; the deviation at a small rate `r` is `r` times the number here.
@@ -112,4 +113,67 @@ pub fn small_step(s: &Setting, tolerance: f64) -> Option<f64> {
     let deviation = step_deviation(s)?;
     let unit = (s.len as f64).powi(2) * s.vocab as f64;
     Some(tolerance * unit / deviation.query.max(deviation.value))
+}
+
+/// Smallest strength `G` at which three-step accuracy is within `tolerance` of its value with
+/// saturated attention (note, section 2): eq. (12) of `accuracy.md` solved for `G`. `None` with a
+/// hidden layer, or where even the largest strength searched (1e4) is not within it.
+#[must_use]
+pub fn saturating_strength(s: &Setting, tolerance: f64) -> Option<f64> {
+    if s.model != Model::AttentionOnly {
+        return None;
+    }
+    let at = |attention| end_to_end_accuracy(&Setting { attention, ..*s });
+    // The limit of the same form, so that only the strength differs.
+    let largest = 1e4;
+    let saturated = at(Attention::Strength(largest));
+    let short = |g: f64| saturated - at(Attention::Strength(g)) > tolerance;
+    let mut high = (s.len as f64).ln().max(1.0);
+    let mut low = 0.0;
+    while short(high) {
+        low = high;
+        high *= 2.0;
+        if high > largest {
+            return None;
+        }
+    }
+    while high - low > 1e-2 {
+        let middle = 0.5 * (low + high);
+        if short(middle) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Some(high)
+}
+
+/// The rate `gamma_w` of the second step that gives the strength `G`:
+/// `G = gamma_w |z_EOS|^2 T eta/(L^2 V)` with the mean signal `T`.
+#[must_use]
+pub fn query_rate(s: &Setting, strength: f64, eta: f64, query_norm_squared: f64) -> f64 {
+    let unit = (s.len as f64).powi(2) * s.vocab as f64;
+    strength * unit / (query_norm_squared * nominal_signal(s) * eta)
+}
+
+/// What a training sample itself adds to the advantage of its informative position, in units of
+/// `S0` (note, section 3): `(2 - 1/L)/N` for iid labels, `1/(L N)` for balanced ones that fill all
+/// classes alike. `None` with a hidden layer or with the trigger in the values.
+#[must_use]
+pub fn training_advantage(s: &Setting) -> Option<f64> {
+    if s.model != Model::AttentionOnly || s.trigger_in_values {
+        return None;
+    }
+    let (v, len) = (s.vocab as f64, s.len as f64);
+    let labels = LabelMoments::of(s);
+    let r = v * labels.inverse_n;
+    // Cov(kappa, kappa (kappa - V/N)).
+    let bias = labels.cube - (1.0 + r) * labels.square + r;
+    Some((1.0 - 1.0 / len) * bias / v + labels.pairs * labels.inverse_n / len)
+}
+
+/// Accuracy of argmax attention on the training batch (note, section 3).
+#[must_use]
+pub fn training_attention_accuracy(s: &Setting) -> Option<f64> {
+    training_advantage(s).map(|advantage| advanced_attention_accuracy(s, advantage))
 }

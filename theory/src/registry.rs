@@ -607,6 +607,36 @@ pub static FORMULAS: &[Formula] = &[
         "simulation:finite_steps::small_steps_deviate_as_predicted",
         None,
     ),
+    f(
+        "finite_steps.saturating_strength",
+        "Strength at which three-step accuracy is saturated",
+        r"\mathrm{acc}(\infty)-\mathrm{acc}(\mathcal G)\le\text{tolerance}",
+        "finite_steps.md#2-how-strong-the-second-step",
+        "random-energy form of the partition sum",
+        "G >= log L, tolerance up to .05, attention-only",
+        "simulation:finite_steps::saturating_strength_leaves_its_tolerance",
+        None,
+    ),
+    f(
+        "finite_steps.query_rate",
+        "Query rate of a strength",
+        r"\mathcal G = \gamma_w |z_{EOS}|^2 T \eta/(L^2 V)",
+        "finite_steps.md#2-how-strong-the-second-step",
+        "mean signal",
+        "eta -> 0",
+        "simulation:finite_steps::query_rate_gives_the_strength",
+        None,
+    ),
+    f(
+        "finite_steps.training_attention",
+        "Advantage of a training sample over a fresh sequence",
+        r"\Delta = (2-1/L)/N \text{ (iid labels)}, \quad 1/(LN) \text{ (balanced)}",
+        "finite_steps.md#3-training-attention",
+        GAUSS,
+        "mean self-terms; L << V, trigger outside the values",
+        "simulation:finite_steps::training_attention_is_ahead_of_fresh_attention",
+        None,
+    ),
 ];
 
 /// The formula of an id.
