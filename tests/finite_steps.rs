@@ -163,11 +163,11 @@ fn small_steps_deviate_as_predicted() {
         (128, 32, 8, 1024),
         (256, 48, 6, 1024),
         (128, 32, 16, 2048),
-        (96, 64, 10, 768),
+        (96, 40, 10, 768),
     ] {
         let s = Setting::new(v, d, l, n);
         let predicted = step_deviation(&s).unwrap();
-        let trials: Vec<Measured> = (0..24).map(|i| measure(&s, i, 1e-5)).collect();
+        let trials: Vec<Measured> = (0..96).map(|i| measure(&s, i, 1e-5)).collect();
         let of = |f: &dyn Fn(&Measured) -> f64| mean(trials.iter().map(f));
         println!("{s:?}");
         check(

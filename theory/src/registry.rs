@@ -603,7 +603,7 @@ pub static FORMULAS: &[Formula] = &[
         r"\delta T/T = -\eta\,s_2/(NL), \quad \delta V_2 = -\Sigma_o V_1 \tilde\Sigma, \quad w_1 = -\tfrac1N\sum_n C_n V_1^\top\Sigma_o V_1\bar v_n",
         "finite_steps.md#1-how-small-the-first-step",
         GAUSS,
-        "first order in eta; 1 << d < V/2, N >= 4V, trigger outside the values",
+        "first order in eta; 1 << d <= V/2, N >= 4V, trigger outside the values",
         "simulation:finite_steps::small_steps_deviate_as_predicted",
         None,
     ),
