@@ -106,6 +106,25 @@ pub fn attention_accuracy(s: &Setting) -> f64 {
         .sum()
 }
 
+/// Accuracy of argmax attention where the informative position is ahead by `advantage` more, in
+/// units of `S0`.
+pub(crate) fn advanced_attention_accuracy(s: &Setting, advantage: f64) -> f64 {
+    let (n, nominal) = (effective_competitors(s), nominal_signal(s));
+    trial_states(s)
+        .iter()
+        .map(|t| {
+            let score = t.relative_signal * nominal;
+            let ratio = if score != 0.0 && t.ratio.is_finite() {
+                t.ratio * (1.0 + advantage / score)
+            } else {
+                t.ratio
+            };
+            let hits = token_nodes().map(|(g, w)| w * hit(ratio, g, n));
+            t.weight * hits.sum::<f64>()
+        })
+        .sum()
+}
+
 /// Step of the weight where classes have too many samples to count, and the cells kept.
 const GRID: f64 = 1.0 / 16.0;
 const DENSE_CELLS: usize = 24;

@@ -10,6 +10,7 @@
 pub mod accuracy;
 pub mod activation;
 pub mod attention;
+pub mod finite_steps;
 pub mod gauss;
 pub mod labels;
 pub mod lower_bound;

@@ -597,6 +597,46 @@ pub static FORMULAS: &[Formula] = &[
         "mlp::thresholds::tests::laws_answer_for_every_variable",
         None,
     ),
+    f(
+        "finite_steps.small_step",
+        "Deviation of query and values at a finite first step",
+        r"\delta T/T = -\eta\,s_2/(NL), \quad \delta V_2 = -\Sigma_o V_1 \tilde\Sigma, \quad w_1 = -\tfrac1N\sum_n C_n V_1^\top\Sigma_o V_1\bar v_n",
+        "finite_steps.md#1-how-small-the-first-step",
+        GAUSS,
+        "first order in eta; 1 << d <= V/2, N >= 4V, trigger outside the values",
+        "simulation:finite_steps::small_steps_deviate_as_predicted",
+        None,
+    ),
+    f(
+        "finite_steps.saturating_strength",
+        "Strength at which three-step accuracy is saturated",
+        r"\mathrm{acc}(\infty)-\mathrm{acc}(\mathcal G)\le\text{tolerance}",
+        "finite_steps.md#2-how-strong-the-second-step",
+        "random-energy form of the partition sum",
+        "G >= log L, tolerance up to .05, attention-only",
+        "simulation:finite_steps::saturating_strength_leaves_its_tolerance",
+        None,
+    ),
+    f(
+        "finite_steps.query_rate",
+        "Query rate of a strength",
+        r"\mathcal G = \gamma_w |z_{EOS}|^2 T \eta/(L^2 V)",
+        "finite_steps.md#2-how-strong-the-second-step",
+        "mean signal",
+        "eta -> 0",
+        "simulation:finite_steps::query_rate_gives_the_strength",
+        None,
+    ),
+    f(
+        "finite_steps.training_attention",
+        "Advantage of a training sample over a fresh sequence",
+        r"\Delta = (2-1/L)/N \text{ (iid labels)}, \quad 1/(LN) \text{ (balanced)}",
+        "finite_steps.md#3-training-attention",
+        GAUSS,
+        "mean self-terms; L << V, trigger outside the values",
+        "simulation:finite_steps::training_attention_is_ahead_of_fresh_attention",
+        None,
+    ),
 ];
 
 /// The formula of an id.
@@ -966,6 +1006,7 @@ mod tests {
         for (file, text) in [
             ("accuracy.md", include_str!("accuracy.md")),
             ("attention.md", include_str!("attention.md")),
+            ("finite_steps.md", include_str!("finite_steps.md")),
             ("labels.md", include_str!("labels.md")),
             ("moments.md", include_str!("moments.md")),
             ("recall.md", include_str!("recall.md")),
@@ -1071,6 +1112,7 @@ mod tests {
             if let Some(test) = f.tested_by.strip_prefix("simulation:") {
                 let (file, test) = test.split_once("::").unwrap_or(("formulas", test));
                 let tests = match file {
+                    "finite_steps" => include_str!("../../tests/finite_steps.rs"),
                     "mlp_formulas" => include_str!("../../tests/mlp_formulas.rs"),
                     _ => include_str!("../../tests/formulas.rs"),
                 };
