@@ -174,6 +174,8 @@ pub fn reproduce(
     observer: &mut dyn Observer,
 ) -> Result<Reproduced, ReproduceError> {
     let begun = Instant::now();
+    // Now, since the tree may move on while a long run goes on.
+    let commit = commit();
     let experiments = load(places, profile)?;
     let mut store = Store::open(places.runs.join(profile.name()))?;
     let mut warnings = store.aside().notes();
@@ -222,7 +224,7 @@ pub fn reproduce(
     let mut invocations = provenance(&file).map_or_else(Vec::new, |p| p.invocations);
     invocations.push(Invocation {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: commit(),
+        commit,
         cpu: cpu(),
         threads,
         trials_simulated: simulated,

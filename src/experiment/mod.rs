@@ -33,7 +33,6 @@ use plane::Plane;
 pub(crate) use predicted::{at, count, noise_critical};
 pub use predictor::{Predictor, Theory};
 pub(crate) use scores::contribution;
-pub use predictor::{Predictor, Theory};
 pub use search::{Progress, SearchPlan, SearchPoint};
 
 use crate::job::{Job, Record};

@@ -6,7 +6,6 @@ use super::Records;
 use super::cells::samples_text;
 use super::evidence::{MeasuredLaw, Question};
 use super::findings::{Findings, ThresholdRow};
-use super::evidence::{MeasuredLaw, Question};
 use super::law::{self, LawPoint, LawWords, dim};
 use super::predicted::{critical, population_signal};
 use super::regions;
