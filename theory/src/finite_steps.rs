@@ -157,7 +157,7 @@ pub fn query_rate(s: &Setting, strength: f64, eta: f64, query_norm_squared: f64)
 }
 
 /// What a training sample itself adds to the advantage of its informative position, in units of
-/// `S0` (note, section 3): `(2 - 1/L)/N` for iid labels, `1/(L N)` for balanced ones that fill all
+/// `S0` (note, section 3): `(2 - 1/L)/N` for iid labels, `(1 - V/N)/(L N)` for balanced ones that fill all
 /// classes alike. `None` with a hidden layer or with the trigger in the values.
 #[must_use]
 pub fn training_advantage(s: &Setting) -> Option<f64> {
@@ -176,4 +176,53 @@ pub fn training_advantage(s: &Setting) -> Option<f64> {
 #[must_use]
 pub fn training_attention_accuracy(s: &Setting) -> Option<f64> {
     training_advantage(s).map(|advantage| advanced_attention_accuracy(s, advantage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setting::{Labels, Samples};
+
+    #[test]
+    fn limits_of_the_deviation() {
+        let mut s = Setting::new(128, 32, 8, 1024);
+        let finite = step_deviation(&s).unwrap();
+        // One sample's own value: -(1/(N L)) tr Sigma^2, times L^2 V.
+        let own = -8.0 * 128.0 / 1024.0 * Moments::output(&s).t2;
+        assert!((finite.signal / own - 1.0).abs() < 1e-12);
+        let steps = [0.01, 0.02].map(|t| small_step(&s, t).unwrap());
+        assert!((steps[1] / steps[0] - 2.0).abs() < 1e-12);
+        s.samples = Samples::Infinite;
+        let infinite = step_deviation(&s).unwrap();
+        assert_eq!(infinite.signal, 0.0);
+        assert!(infinite.scores < finite.scores && infinite.value < finite.value);
+        s.trigger_in_values = true;
+        assert!(step_deviation(&s).is_none() && training_advantage(&s).is_none());
+    }
+
+    #[test]
+    fn closed_forms_of_the_training_advantage() {
+        // Two samples in each of 50 classes: half of the pairs within a class are distinct.
+        let mut s = Setting::new(50, 20, 5, 100);
+        s.labels = Labels::Balanced;
+        let balanced = training_advantage(&s).unwrap();
+        assert!((balanced - 0.5 / 500.0).abs() < 1e-12, "{balanced}");
+        s.labels = Labels::Iid;
+        let iid = training_advantage(&s).unwrap();
+        assert!((iid * 100.0 / (2.0 - 0.2) - 1.0).abs() < 0.02, "{iid}");
+        assert!(training_attention_accuracy(&s).unwrap() > crate::accuracy::attention_accuracy(&s));
+    }
+
+    #[test]
+    fn tighter_tolerance_needs_more_strength() {
+        let s = Setting::new(120, 40, 8, 600);
+        let [loose, tight] = [0.05, 0.01].map(|t| saturating_strength(&s, t).unwrap());
+        assert!(
+            loose < tight && loose > 1.0 && tight < 20.0,
+            "{loose} {tight}"
+        );
+        let rate = query_rate(&s, loose, 0.5, 2.0);
+        let signal = nominal_signal(&s) / (64.0 * 120.0);
+        assert!((rate * 2.0 * signal * 0.5 / loose - 1.0).abs() < 1e-12);
+    }
 }

@@ -630,7 +630,7 @@ pub static FORMULAS: &[Formula] = &[
     f(
         "finite_steps.training_attention",
         "Advantage of a training sample over a fresh sequence",
-        r"\Delta = (2-1/L)/N \text{ (iid labels)}, \quad 1/(LN) \text{ (balanced)}",
+        r"\Delta = (2-1/L)/N \text{ (iid labels)}, \quad (1-V/N)/(LN) \text{ (balanced)}",
         "finite_steps.md#3-training-attention",
         GAUSS,
         "mean self-terms; L << V, trigger outside the values",
