@@ -107,9 +107,16 @@ pub(super) fn add(
 
 /// What the law alone asks for at a setting: its samples, or the vocabulary at which it asks for
 /// the samples there are.
-fn law_value(searched: SearchAxis, s: &Setting, law: Regime) -> Option<f64> {
-    let need = |s: &Setting| thresholds::required_samples(s, law, 0.5);
-    if searched != SearchAxis::Vocab {
+fn law_value(search: &Search, s: &Setting, law: Regime) -> Option<f64> {
+    let need = |s: &Setting| {
+        let n = thresholds::required_samples(s, law, 0.5)?;
+        Some(match search.criterion {
+            // A fixed ratio of noise to signal is not the one that L competitors ask for.
+            Criterion::NoiseRatio { .. } => n / (2.0 * (s.len as f64).ln()).sqrt(),
+            Criterion::Accuracy { .. } => n,
+        })
+    };
+    if search.axis != SearchAxis::Vocab {
         return need(s);
     }
     let n = s.samples.as_f64();
@@ -151,7 +158,7 @@ fn own_exponents(
         for p in points {
             let x = size(&p.setting).round() as u64;
             let (lo, hi) = ((x / 2).max(2), 2 * x);
-            let value = |x| law_value(search.axis, &variable.set(&p.setting, x), law);
+            let value = |x| law_value(search, &variable.set(&p.setting, x), law);
             // A law that is out of reach at half or twice the size has no slope there.
             if let (Some(a), Some(b)) = (value(lo), value(hi)) {
                 slopes.push((b / a).ln() / (hi as f64 / lo as f64).ln());
@@ -244,6 +251,9 @@ impl Region {
     }
 }
 
+/// Half-width of the widest interval that the figure of exponents shows.
+const WIDEST: f64 = 1.0;
+
 /// Measured exponents against the law's own, one panel for each size, one point for each region.
 fn exponents_figure(
     experiment: &Experiment,
@@ -266,6 +276,7 @@ fn exponents_figure(
             Axis::linear("measured exponent"),
         );
         let mut span = (f64::INFINITY, f64::NEG_INFINITY);
+        let mut placed = Vec::new();
         for (k, r) in regions.iter().enumerate() {
             let Some(i) = r.names.iter().position(|n| *n == name) else {
                 continue;
@@ -273,19 +284,27 @@ fn exponents_figure(
             let (Some((e, slopes)), Some(own)) = (&r.fit, &r.own) else {
                 continue;
             };
+            if e[i].upper - e[i].lower > 2.0 * WIDEST {
+                continue;
+            }
             for x in [own[i], e[i].lower, e[i].upper] {
                 span = (span.0.min(x), span.1.max(x));
             }
+            placed.push((k, r, own[i], &e[i], slopes[i]));
+        }
+        // The formula's symbol stands a little to the side, so that neither covers the other.
+        let aside = 0.05 * (span.1 - span.0).max(0.5);
+        for (k, r, own, e, slope) in placed {
             panel = panel
                 .with(Points::new(
                     format!("{} binds, measured (95 % interval)", law_name(r.law)),
                     Style::slot(k),
-                    vec![Point::new(own[i], e[i].value).y_interval(e[i].lower, e[i].upper)],
+                    vec![Point::new(own, e.value).y_interval(e.lower, e.upper)],
                 ))
                 .with(Points::new(
-                    "finite-size formula, same points",
+                    "finite-size formula, same points (moved aside)",
                     Style::neutral().open(),
-                    vec![Point::new(own[i], slopes[i])],
+                    vec![Point::new(own + aside, slope)],
                 ));
         }
         if span.0 > span.1 {
@@ -305,7 +324,7 @@ fn exponents_figure(
     Some(NamedFigure {
         stem: format!("{}-exponents", experiment.id),
         caption: format!(
-            "Exponents of {} region by region against those of the law that binds there by the theory. On the dashed line a region is the monomial of its law; open symbols are what the finite-size formula gives on the same points.",
+            "Exponents of {} region by region against those of the law that binds there by the theory. On the dashed line a region is the monomial of its law; open symbols are what the finite-size formula gives on the same points. Exponents known to no better than ± {WIDEST} are left to the table.",
             words.symbol
         ),
         figure: PanelGrid::new(
