@@ -18,7 +18,7 @@ use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real, View, gemm};
 use crate::task::Batch;
 
-use super::hidden::Hidden;
+use super::hidden::{Buffers, Hidden};
 use super::{Evaluation, Rates};
 
 /// Why a problem cannot be set up.
@@ -884,55 +884,10 @@ struct Walk<'p, 'a, R> {
     alpha: Vec<f64>,
     peak: Vec<usize>,
     context: Vec<R>,
-    hidden: Layer<R>,
+    /// Empty without a hidden layer.
+    hidden: Buffers<R>,
     output: Vec<R>,
     logits: Vec<R>,
-}
-
-/// Buffers of the hidden layer for one chunk; empty without one.
-#[derive(Default)]
-struct Layer<R> {
-    seen: Vec<R>,
-    norms: Vec<R>,
-    before: Vec<R>,
-    active: Vec<R>,
-}
-
-impl<R: Real> Layer<R> {
-    fn new(problem: &Problem<'_, R>, rows: usize) -> Self {
-        let (d, m) = match problem.hidden {
-            Some(hidden) => (problem.context_dim(), hidden.width()),
-            None => (0, 0),
-        };
-        let zero = R::default();
-        Layer {
-            seen: vec![zero; rows * d],
-            norms: vec![zero; rows],
-            before: vec![zero; rows * m],
-            active: vec![zero; rows * m],
-        }
-    }
-
-    /// Features of `n` contexts.
-    fn forward(&mut self, hidden: &Hidden<R>, contexts: &[R], n: usize) {
-        let m = hidden.width();
-        self.seen[..contexts.len()].copy_from_slice(contexts);
-        hidden.normalise(&mut self.seen[..contexts.len()], &mut self.norms[..n]);
-        hidden.project(&self.seen[..contexts.len()], &mut self.before[..n * m]);
-        self.active[..n * m].copy_from_slice(&self.before[..n * m]);
-        hidden.activate(&mut self.active[..n * m]);
-    }
-
-    /// From gradients with respect to the features (overwritten) to those with respect to the
-    /// contexts.
-    fn back(&self, hidden: &Hidden<R>, features: &mut [R], contexts: &mut [R]) {
-        let m = hidden.width();
-        let n = features.len() / m;
-        hidden.times_derivative(&self.before[..n * m], features);
-        let from = View::new(features, n, m);
-        gemm(one(), from, hidden.weights.view(), R::default(), contexts);
-        hidden.through_normalisation(&self.seen, &self.norms, contexts);
-    }
 }
 
 impl<'p, 'a, R: Real> Walk<'p, 'a, R> {
@@ -955,7 +910,9 @@ impl<'p, 'a, R: Real> Walk<'p, 'a, R> {
             alpha: vec![0.0; rows * problem.batch.len],
             peak: vec![0; rows],
             context: vec![R::default(); rows * problem.context_dim()],
-            hidden: Layer::new(problem, rows),
+            hidden: problem
+                .hidden
+                .map_or_else(Buffers::default, |hidden| Buffers::new(hidden, rows)),
             output: vec![R::default(); output],
             logits: vec![R::default(); rows * problem.vocab()],
         }
@@ -996,7 +953,8 @@ impl<'p, 'a, R: Real> Walk<'p, 'a, R> {
         }
         let (vocab, out) = (problem.vocab(), problem.output_dim());
         if let Some(hidden) = problem.hidden {
-            self.hidden.forward(hidden, &self.context[..n * width], n);
+            self.hidden.seen[..n * width].copy_from_slice(&self.context[..n * width]);
+            self.hidden.forward(hidden, n);
         }
         // Borrowed field by field, since the logits are written beside it.
         let features = match problem.hidden {

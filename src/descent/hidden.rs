@@ -119,6 +119,58 @@ impl<R: Real> Hidden<R> {
     }
 }
 
+/// What the layer makes of one chunk of contexts.
+#[derive(Debug, Default)]
+pub(super) struct Buffers<R> {
+    /// What the layer sees, `n x d`.
+    pub(super) seen: Vec<R>,
+    /// Norms of the contexts.
+    pub(super) norms: Vec<R>,
+    /// Before the activation, `n x m`.
+    pub(super) before: Vec<R>,
+    /// Features, `n x m`.
+    pub(super) active: Vec<R>,
+}
+
+impl<R: Real> Buffers<R> {
+    /// For up to `rows` contexts.
+    pub(super) fn new(hidden: &Hidden<R>, rows: usize) -> Self {
+        let (m, d) = (hidden.width(), hidden.weights.cols());
+        let zero = R::default();
+        Buffers {
+            seen: vec![zero; rows * d],
+            norms: vec![zero; rows],
+            before: vec![zero; rows * m],
+            active: vec![zero; rows * m],
+        }
+    }
+
+    /// Features of the contexts in the first `n` rows of `seen`.
+    pub(super) fn forward(&mut self, hidden: &Hidden<R>, n: usize) {
+        let (m, d) = (hidden.width(), hidden.weights.cols());
+        hidden.normalise(&mut self.seen[..n * d], &mut self.norms[..n]);
+        hidden.project(&self.seen[..n * d], &mut self.before[..n * m]);
+        self.active[..n * m].copy_from_slice(&self.before[..n * m]);
+        hidden.activate(&mut self.active[..n * m]);
+    }
+
+    /// From gradients with respect to the features of the last chunk (overwritten) to those with
+    /// respect to its contexts.
+    pub(super) fn back(&self, hidden: &Hidden<R>, features: &mut [R], contexts: &mut [R]) {
+        let m = hidden.width();
+        let n = features.len() / m;
+        hidden.times_derivative(&self.before[..n * m], features);
+        gemm(
+            R::from_f64(1.0),
+            View::new(features, n, m),
+            hidden.weights.view(),
+            R::default(),
+            contexts,
+        );
+        hidden.through_normalisation(&self.seen, &self.norms, contexts);
+    }
+}
+
 fn each<R: Real>(x: &mut [R], f: impl Fn(R) -> R) {
     x.iter_mut().for_each(|x| *x = f(*x));
 }

@@ -7,7 +7,7 @@
 use recall_theory::Setting;
 
 use super::early::{Attended, Count, Outcome, Scores, variance};
-use super::hidden::Hidden;
+use super::hidden::{Buffers, Hidden};
 use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real, View, argmax, dot, gemm};
 use crate::task::{Batch, Permutation};
@@ -278,7 +278,7 @@ impl<'a, R: Real> Tables<'a, R> {
     fn labels(&self, hidden: &Hidden<R>, value: &Matrix<R>) -> Vec<u32> {
         let (width, out) = (value.cols(), self.out_dim());
         let block = BLOCK.min(self.vocab);
-        let mut features = Features::new(hidden, block);
+        let mut features = Buffers::new(hidden, block);
         let mut pulled = vec![R::default(); block * out];
         let mut logits = vec![R::default(); block * self.vocab];
         let mut answers = Vec::with_capacity(self.vocab);
@@ -314,35 +314,7 @@ impl<'a, R: Real> Tables<'a, R> {
     }
 }
 
-/// Buffers of one chunk: what the layer sees, its pre-activations and its features.
-struct Features<R> {
-    seen: Vec<R>,
-    norms: Vec<R>,
-    before: Vec<R>,
-    active: Vec<R>,
-}
-
-impl<R: Real> Features<R> {
-    fn new(hidden: &Hidden<R>, rows: usize) -> Self {
-        let (m, d) = (hidden.width(), hidden.weights.cols());
-        let zero = R::default();
-        Features {
-            seen: vec![zero; rows * d],
-            norms: vec![zero; rows],
-            before: vec![zero; rows * m],
-            active: vec![zero; rows * m],
-        }
-    }
-
-    /// From the contexts in the first `n` rows of `seen`.
-    fn forward(&mut self, hidden: &Hidden<R>, n: usize) {
-        let (m, d) = (hidden.width(), hidden.weights.cols());
-        hidden.normalise(&mut self.seen[..n * d], &mut self.norms[..n]);
-        hidden.project(&self.seen[..n * d], &mut self.before[..n * m]);
-        self.active[..n * m].copy_from_slice(&self.before[..n * m]);
-        hidden.activate(&mut self.active[..n * m]);
-    }
-
+impl<R: Real> Buffers<R> {
     /// Of single tokens.
     fn of_tokens(&mut self, hidden: &Hidden<R>, input: &Matrix<R>, tokens: std::ops::Range<usize>) {
         let n = tokens.len();
@@ -378,7 +350,7 @@ impl<R: Real> Features<R> {
 fn first_step<R: Real>(trial: &Trial<'_, R>, tables: &Tables<'_, R>, groups: &Groups) -> Matrix<R> {
     let width = trial.hidden.width();
     let mut value = Matrix::zeros(tables.out_dim(), width);
-    let mut features = Features::new(trial.hidden, CHUNK);
+    let mut features = Buffers::new(trial.hidden, CHUNK);
     let mut sums = vec![R::default(); BLOCK * width];
     let share = R::from_f64(1.0 / trial.train.samples() as f64);
     for from in (0..tables.vocab).step_by(BLOCK) {
@@ -419,7 +391,7 @@ fn second_step<R: Real>(
     let (width, d) = (hidden.width(), hidden.weights.cols());
     let len = trial.train.len as f64;
     let share = 1.0 / (trial.train.samples() as f64 * len);
-    let mut features = Features::new(trial.hidden, CHUNK);
+    let mut features = Buffers::new(trial.hidden, CHUNK);
     let mut pulled = vec![R::default(); BLOCK * width];
     let mut back = vec![R::default(); CHUNK * width];
     let mut gradient = vec![R::default(); CHUNK * d];
@@ -440,16 +412,8 @@ fn second_step<R: Real>(
                 row.copy_from_slice(&pulled[j * width..(j + 1) * width]);
             }
             let back = &mut back[..n * width];
-            hidden.times_derivative(&features.before[..n * width], back);
             let gradient = &mut gradient[..n * d];
-            gemm(
-                R::from_f64(1.0),
-                View::new(back, n, width),
-                hidden.weights.view(),
-                R::default(),
-                gradient,
-            );
-            hidden.through_normalisation(&features.seen, &features.norms, gradient);
+            features.back(hidden, back, gradient);
             for (&sample, g) in chunk.iter().zip(gradient.chunks_exact(d)) {
                 let sample = sample as usize;
                 let tokens = trial.train.sequence(sample);
@@ -480,7 +444,7 @@ fn third_step<R: Real>(
     let share = R::from_f64(1.0 / trial.train.samples() as f64);
     let mut value = Matrix::zeros(out, width);
     let block = BLOCK.min(tables.vocab);
-    let mut features = Features::new(trial.hidden, block);
+    let mut features = Buffers::new(trial.hidden, block);
     let mut weights = vec![R::default(); block * out];
     let mut rest = pairs;
     for from in (0..tables.vocab).step_by(block) {
