@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decode::{self, DecoderSet, FirstGradient};
 use crate::descent::early::{self, Count, Outcome, Training, Trial};
-use crate::descent::exact::{self, ExactTrial, Problem, ProblemError};
+use crate::descent::exact::{self, Learned, Problem, ProblemError};
 use crate::descent::hidden::Hidden;
 use crate::descent::{Rates, mlp};
 use crate::embedding::{Embeddings, Table};
@@ -438,7 +438,7 @@ impl Job {
                 Problem::new(&embeddings, &query, batch, setting.trigger_in_values)?
                     .with_hidden(hidden.as_ref())
             };
-            let trial = exact::train(&seen(train)?, &seen(&test)?, rates);
+            let trial = exact::learn(&seen(train)?, &seen(&test)?, rates);
             let norm2: f64 = query.iter().map(|x| x.to_f64().powi(2)).sum();
             let network = (&embeddings, hidden.as_ref(), &permutation);
             return measure(setting, network, &trial, rates, norm2);
@@ -692,7 +692,7 @@ pub enum JobError {
 fn measure<R: Real>(
     setting: &Setting,
     (embeddings, hidden, permutation): (&Embeddings<R>, Option<&Hidden<R>>, &Permutation),
-    trial: &ExactTrial<R>,
+    trial: &Learned<R>,
     rates: Rates,
     norm2: f64,
 ) -> Result<Outcome, JobError> {
@@ -718,7 +718,7 @@ fn measure<R: Real>(
         ("V2", finite(&trial.value_2)),
         (
             "the training loss",
-            trial.train.iter().all(|e| e.loss.is_finite()),
+            trial.before_step_three.loss.is_finite(),
         ),
         ("the test loss", trial.test.loss.is_finite()),
     ] {
@@ -730,7 +730,7 @@ fn measure<R: Real>(
         hits: hits as u64,
         total: total as u64,
     };
-    let (train, test) = (&trial.train[3], &trial.test);
+    let (train, test) = (&trial.before_step_three, &trial.test);
     let recalled = |value: &Matrix<R>, with_trigger| match hidden {
         None => Ok(recall(embeddings, permutation, value, with_trigger)),
         Some(hidden) => mlp::recalled(embeddings, hidden, permutation, value)

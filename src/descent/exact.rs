@@ -16,6 +16,7 @@
 
 use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real, View, gemm};
+use crate::simd::{Kernel, joined, lanes, widest};
 use crate::task::Batch;
 
 use super::hidden::{Buffers, Hidden};
@@ -226,18 +227,6 @@ impl<'a, R: Real> Problem<'a, R> {
             .min(self.batch.samples())
     }
 
-    /// `h += weight * value of token`.
-    fn add_value(&self, token: u32, weight: R, h: &mut [R]) {
-        // A saturated softmax leaves one weight, and the others add nothing.
-        if weight == R::default() {
-            return;
-        }
-        match &self.embeddings.input {
-            Table::Dense(z) => axpy(weight, z.row(token as usize), h),
-            Table::Orthonormal { .. } => h[token as usize] += weight,
-        }
-    }
-
     /// `h += weight * z_trig`, in `key_dim` or `context_dim` coordinates.
     fn add_trigger(&self, weight: R, h: &mut [R]) {
         match &self.embeddings.trigger {
@@ -246,18 +235,10 @@ impl<'a, R: Real> Problem<'a, R> {
         }
     }
 
-    /// Inner product of a token's embedding with `u`.
-    fn value_dot(&self, token: u32, u: &[R]) -> f64 {
-        match &self.embeddings.input {
-            Table::Dense(z) => fast_dot(z.row(token as usize), u).to_f64(),
-            Table::Orthonormal { .. } => u[token as usize].to_f64(),
-        }
-    }
-
     /// Inner product of the trigger with `u`.
     fn trigger_dot(&self, u: &[R]) -> f64 {
         match &self.embeddings.trigger {
-            Some(z) => fast_dot(z, u).to_f64(),
+            Some(z) => accurate_dot(z, u).0,
             None => u[self.embeddings.input.dim()].to_f64(),
         }
     }
@@ -327,7 +308,7 @@ impl<'c, T> View2<'c, T> {
 pub fn step_one<R: Real>(problem: &Problem<'_, R>, eta: f64) -> State<R> {
     if problem.hidden.is_some() {
         let mut state = State::zero(problem);
-        let pass = Pass::run(problem, &state, true, false);
+        let pass = Pass::run(problem, &state, Wanted::VALUE);
         move_value(problem, &mut state, &pass.value, eta);
         return state;
     }
@@ -411,21 +392,21 @@ pub fn step_two<R: Real>(
     state: &State<R>,
     gamma_w: f64,
 ) -> (State<R>, Evaluation) {
-    let (next, evaluation, _) = step_two_parts(problem, state, gamma_w);
-    (next, evaluation)
+    let (next, pass) = step_two_parts(problem, state, gamma_w, Wanted::KEY);
+    (next, pass.evaluation)
 }
 
-/// [`step_two`], and by how much `q` moved along `z_trig`.
+/// [`step_two`], and the pass behind it.
 fn step_two_parts<R: Real>(
     problem: &Problem<'_, R>,
     state: &State<R>,
     gamma_w: f64,
-) -> (State<R>, Evaluation, f64) {
+    wanted: Wanted,
+) -> (State<R>, Pass<R>) {
     let mut next = state.clone();
-    let pass = Pass::run(problem, state, false, true);
+    let pass = Pass::run(problem, state, wanted);
     move_query(problem, &mut next, &pass.key, gamma_w);
-    let along_trigger = -gamma_w * problem.query_norm2 * pass.key_trigger;
-    (next, pass.evaluation, along_trigger)
+    (next, pass)
 }
 
 /// Third step: `V2 = V - gamma_v dL/dV`. Also returns what the old state achieves.
@@ -436,7 +417,7 @@ pub fn step_three<R: Real>(
     gamma_v: f64,
 ) -> (State<R>, Evaluation) {
     let mut next = state.clone();
-    let pass = Pass::run(problem, state, true, false);
+    let pass = Pass::run(problem, state, Wanted::VALUE);
     move_value(problem, &mut next, &pass.value, gamma_v);
     (next, pass.evaluation)
 }
@@ -449,7 +430,7 @@ pub fn joint_step<R: Real>(
     lr_v: f64,
     lr_w: f64,
 ) -> Evaluation {
-    let pass = Pass::run(problem, state, true, true);
+    let pass = Pass::run(problem, state, Wanted::BOTH);
     move_value(problem, state, &pass.value, lr_v);
     move_query(problem, state, &pass.key, lr_w);
     pass.evaluation
@@ -458,7 +439,7 @@ pub fn joint_step<R: Real>(
 /// Gradient of the loss at any state, and what the state achieves.
 #[must_use]
 pub fn gradient<R: Real>(problem: &Problem<'_, R>, state: &State<R>) -> (Gradient<R>, Evaluation) {
-    let pass = Pass::run(problem, state, true, true);
+    let pass = Pass::run(problem, state, Wanted::BOTH);
     let mut value = Matrix::from_vec(problem.output_dim(), problem.feature_dim(), pass.value);
     let scale = 1.0 / problem.batch.samples() as f64;
     for x in value.data_mut() {
@@ -471,7 +452,7 @@ pub fn gradient<R: Real>(problem: &Problem<'_, R>, state: &State<R>) -> (Gradien
 /// What a state achieves on the problem's batch.
 #[must_use]
 pub fn evaluate<R: Real>(problem: &Problem<'_, R>, state: &State<R>) -> Evaluation {
-    Pass::run(problem, state, false, false).evaluation
+    Pass::run(problem, state, Wanted::EVALUATION).evaluation
 }
 
 /// [`evaluate`] at zero, in closed form: all logits and all attention scores tie.
@@ -500,10 +481,11 @@ pub fn forward<R: Real>(
     state: &State<R>,
     mut visit: impl FnMut(Chunk<'_, R>),
 ) {
-    let mut walk = Walk::new(problem, state);
+    let mut walk = Walk::new(problem, state, false);
     while walk.advance() {
+        walk.logits();
         visit(Chunk {
-            first: walk.first,
+            first: walk.members[0].sample,
             alpha: View2 {
                 data: &walk.alpha[..walk.n * problem.batch.len],
                 width: problem.batch.len,
@@ -596,21 +578,80 @@ pub fn train<R: Real>(
     rates: Rates,
 ) -> ExactTrial<R> {
     let at_zero = evaluate_zero(problem);
-    let one = step_one(problem, rates.eta);
-    let (two, after_one, query_trigger_1) = step_two_parts(problem, &one, rates.gamma_w);
-    let (token_scores_1, _) = attention_scores(problem, &two);
-    let (three, after_two) = step_three(problem, &two, rates.gamma_v);
+    let (learned, after_one) = three_steps(problem, fresh, rates, Wanted::KEY);
+    let three = State {
+        value: learned.value_2,
+        query_key: learned.query_key_1,
+    };
     let after_three = evaluate(problem, &three);
-    let test = evaluate(fresh, &three);
     ExactTrial {
+        value_1: learned.value_1,
+        query_key_1: three.query_key,
+        query_trigger_1: learned.query_trigger_1,
+        token_scores_1: learned.token_scores_1,
+        value_2: three.value,
+        train: [at_zero, after_one, learned.before_step_three, after_three],
+        test: learned.test,
+    }
+}
+
+/// What the three steps leave behind, and no evaluation that they do not make on their way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Learned<R> {
+    /// Value matrix after the first step.
+    pub value_1: Matrix<R>,
+    /// `q = W1 z_EOS` after the second step.
+    pub query_key_1: Vec<R>,
+    /// See [`ExactTrial::query_trigger_1`].
+    pub query_trigger_1: f64,
+    /// `q . z_in(v)` for every token.
+    pub token_scores_1: Vec<f64>,
+    /// Value matrix after the third step.
+    pub value_2: Matrix<R>,
+    /// The training batch at `(V1, W1)`. The third step leaves attention as it is, so the
+    /// attention here is that of the trained network.
+    pub before_step_three: Evaluation,
+    /// The test batch at `(V2, W1)`.
+    pub test: Evaluation,
+}
+
+/// Trains on one problem with the three steps and evaluates on the other: [`train`] without the
+/// evaluations of the training batch that no gradient needs.
+///
+/// Where all logits of the second step are so small that the softmax is linear to the rounding of
+/// `R`, that step takes no product over samples and vocabulary (`exact.md`, "Cost").
+#[must_use]
+pub fn learn<R: Real>(
+    problem: &Problem<'_, R>,
+    fresh: &Problem<'_, R>,
+    rates: Rates,
+) -> Learned<R> {
+    three_steps(problem, fresh, rates, Wanted::KEY_ALONE).0
+}
+
+/// The learned state, and the evaluation that the second step made if it was `wanted`.
+fn three_steps<R: Real>(
+    problem: &Problem<'_, R>,
+    fresh: &Problem<'_, R>,
+    rates: Rates,
+    wanted: Wanted,
+) -> (Learned<R>, Evaluation) {
+    let one = step_one(problem, rates.eta);
+    let (two, second) = step_two_parts(problem, &one, rates.gamma_w, wanted);
+    let query_trigger_1 = -rates.gamma_w * problem.query_norm2 * second.key_trigger;
+    let (token_scores_1, _) = attention_scores(problem, &two);
+    let (three, before_step_three) = step_three(problem, &two, rates.gamma_v);
+    let test = evaluate(fresh, &three);
+    let learned = Learned {
         value_1: one.value,
         query_key_1: two.query_key,
         query_trigger_1,
         token_scores_1,
         value_2: three.value,
-        train: [at_zero, after_one, after_two, after_three],
+        before_step_three,
         test,
-    }
+    };
+    (learned, second.evaluation)
 }
 
 /// `value -= rate * sum / N`.
@@ -629,8 +670,42 @@ fn move_query<R: Real>(problem: &Problem<'_, R>, state: &mut State<R>, g: &[f64]
     }
 }
 
+/// What a pass over the batch is for.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    value: bool,
+    key: bool,
+    /// Loss and accuracy; without them a pass may linearise a softmax whose logits are tiny.
+    evaluation: bool,
+}
+
+impl Wanted {
+    const EVALUATION: Self = Wanted {
+        value: false,
+        key: false,
+        evaluation: true,
+    };
+    const VALUE: Self = Wanted {
+        value: true,
+        ..Self::EVALUATION
+    };
+    const KEY: Self = Wanted {
+        key: true,
+        ..Self::EVALUATION
+    };
+    const BOTH: Self = Wanted {
+        value: true,
+        ..Self::KEY
+    };
+    const KEY_ALONE: Self = Wanted {
+        evaluation: false,
+        ..Self::KEY
+    };
+}
+
 /// One walk over the batch: the evaluation and the sums that the gradients need.
 struct Pass<R> {
+    /// Losses and accuracies are those of no sample where a pass was asked for the key alone.
     evaluation: Evaluation,
     /// `sum_n g_n b_n^T` (empty unless asked for), to be divided by `N`.
     value: Vec<R>,
@@ -641,82 +716,97 @@ struct Pass<R> {
 }
 
 impl<R: Real> Pass<R> {
-    fn run(
-        problem: &Problem<'_, R>,
-        state: &State<R>,
-        want_value: bool,
-        want_key: bool,
-    ) -> Pass<R> {
+    fn run(problem: &Problem<'_, R>, state: &State<R>, wanted: Wanted) -> Pass<R> {
         let batch = problem.batch;
         let (vocab, out, features) = (problem.vocab(), problem.output_dim(), problem.feature_dim());
-        let mut walk = Walk::new(problem, state);
-        let rows = problem.chunk();
+        // Each sample has a key gradient of its own; samples of one attended token share the rest.
+        let mut walk = Walk::new(problem, state, !wanted.key);
+        let linear = (!wanted.evaluation && !wanted.value)
+            .then(|| Linear::new(&walk))
+            .flatten();
+        let rows = walk.rows;
         let dense_output = match &problem.embeddings.output {
             Table::Dense(z) => Some(z),
             Table::Orthonormal { .. } => None,
         };
-        let want_gradient = want_value || want_key;
         let mut residual = match dense_output {
-            Some(_) if want_gradient => vec![R::default(); rows * out],
+            Some(_) if wanted.value || (wanted.key && walk.folded.is_none()) => {
+                vec![R::default(); rows * out]
+            }
             _ => Vec::new(),
         };
         let contexts = problem.context_dim();
-        let mut back = vec![R::default(); if want_key { rows * features } else { 0 }];
-        let behind_hidden = want_key && problem.hidden.is_some();
+        let mut back = vec![R::default(); if wanted.key { rows * features } else { 0 }];
+        let behind_hidden = wanted.key && problem.hidden.is_some();
         let mut behind = vec![R::default(); if behind_hidden { rows * contexts } else { 0 }];
-        let mut value = vec![R::default(); if want_value { out * features } else { 0 }];
-        let mut key = KeySums::new(if want_key { vocab } else { 0 });
+        let mut value = vec![R::default(); if wanted.value { out * features } else { 0 }];
+        let mut key = KeySums::new(if wanted.key { vocab } else { 0 });
         let mut slope = vec![0.0; batch.len];
-        let (mut loss, mut drop, mut weight) = (Sum::default(), Sum::default(), Sum::default());
-        let (mut correct, mut attention_hits) = (0, 0);
+        let (mut loss, mut drop) = (Sum::default(), Sum::default());
+        let mut correct = 0;
         let mut min_margin = f64::INFINITY;
 
         while walk.advance() {
-            let (first, n) = (walk.first, walk.n);
-            for i in 0..n {
-                let sample = first + i;
-                let position = batch.position[sample] as usize;
-                weight.add(walk.alpha[i * batch.len + position]);
-                attention_hits += usize::from(walk.peak[i] == position);
-                let line = &mut walk.logits[i * vocab..(i + 1) * vocab];
-                let seen = cross_entropy(line, batch.label[sample] as usize);
-                loss.add(seen.loss);
-                drop.add(seen.drop);
-                correct += usize::from(seen.correct);
-                if seen.margin < min_margin || seen.margin.is_nan() {
-                    min_margin = seen.margin;
+            let n = walk.n;
+            let back = &mut back[..if wanted.key { n * features } else { 0 }];
+            let small = linear.as_ref().filter(|linear| linear.fits(&walk));
+            if let Some(linear) = small {
+                linear.pull(&walk, back);
+            } else {
+                walk.logits();
+                let lines = walk.logits[..n * vocab].chunks_exact_mut(vocab);
+                for (line, member) in lines.zip(&walk.members) {
+                    let label = batch.label[member.sample] as usize;
+                    let seen = widest(CrossEntropy { logits: line, label });
+                    let count = member.count as f64;
+                    loss.add(count * seen.loss);
+                    drop.add(count * seen.drop);
+                    correct += usize::from(seen.correct) * member.count;
+                    if seen.margin < min_margin || seen.margin.is_nan() {
+                        min_margin = seen.margin;
+                    }
+                    if wanted.value && member.count > 1 {
+                        let count = R::from_f64(count);
+                        line.iter_mut().for_each(|x| *x *= count);
+                    }
+                }
+                if !(wanted.value || wanted.key) {
+                    continue;
+                }
+                let errors = View::new(&walk.logits[..n * vocab], n, vocab);
+                let pulled = match dense_output {
+                    Some(z) if !residual.is_empty() => {
+                        let to = &mut residual[..n * out];
+                        gemm(one(), errors, z.view(), R::default(), to);
+                        View::new(to, n, out)
+                    }
+                    _ => errors,
+                };
+                if wanted.value {
+                    let seen = View::new(walk.features(), n, features);
+                    gemm(one(), pulled.t(), seen, one(), &mut value);
+                }
+                if wanted.key {
+                    let (from, through) = match &walk.folded {
+                        Some(folded) => (errors, folded.view()),
+                        None => (pulled, state.value.view()),
+                    };
+                    gemm(one(), from, through, R::default(), back);
                 }
             }
-            if !want_gradient {
-                continue;
-            }
-            let errors = View::new(&walk.logits[..n * vocab], n, vocab);
-            let pulled = match dense_output {
-                Some(z) => {
-                    let to = &mut residual[..n * out];
-                    gemm(one(), errors, z.view(), R::default(), to);
-                    View::new(to, n, out)
-                }
-                None => errors,
-            };
-            if want_value {
-                let seen = View::new(walk.features(n), n, features);
-                gemm(one(), pulled.t(), seen, one(), &mut value);
-            }
-            if want_key {
-                let to = &mut back[..n * features];
-                gemm(one(), pulled, state.value.view(), R::default(), to);
+            if wanted.key {
                 let to = match problem.hidden {
-                    None => to, // the features are h: nothing to go back through
+                    None => back, // the features are h: nothing to go back through
                     Some(hidden) => {
                         let behind = &mut behind[..n * contexts];
-                        walk.hidden.back(hidden, to, behind);
+                        walk.hidden.back(hidden, back, behind);
                         behind
                     }
                 };
                 for (i, u) in to.chunks_exact(contexts).enumerate() {
                     let alpha = &walk.alpha[i * batch.len..(i + 1) * batch.len];
-                    key.add(problem, first + i, alpha, walk.peak[i], u, &mut slope);
+                    let member = &walk.members[i];
+                    key.add(problem, member.sample, alpha, member.peak, u, &mut slope);
                 }
             }
         }
@@ -729,18 +819,86 @@ impl<R: Real> Pass<R> {
                 loss_drop: drop.total() / samples as f64,
                 correct,
                 min_margin,
-                attention_mean: weight.total() / samples as f64,
-                attention_hits,
+                attention_mean: walk.weight.total() / samples as f64,
+                attention_hits: walk.hits,
             },
             value,
             key_trigger: key.trigger.total() / samples as f64,
-            key: if want_key {
+            key: if wanted.key {
                 key.gradient(problem)
             } else {
                 Vec::new()
             },
         }
     }
+}
+
+/// The pull-back `u = K^T (softmax(K h) - e_y)` where the softmax is linear to rounding.
+///
+/// With `Kc = K` less its mean row and `c = Kc h`, `softmax(f)_j = (1 + c_j + O(max c^2))/V`, so
+/// `u = G h - Kc_y` with `G = Kc^T Kc / V`, with a relative error of the probabilities of at most
+/// `max c^2`.
+struct Linear<R> {
+    /// `Kc`, `V x d`.
+    centred: Matrix<R>,
+    /// `G`, `d x d`.
+    gram: Matrix<R>,
+    /// Largest norm of a row of `Kc`.
+    longest: f64,
+}
+
+impl<R: Real> Linear<R> {
+    /// None where `K` is not at hand, or there is something between `h` and `u`.
+    fn new(walk: &Walk<'_, '_, R>) -> Option<Self> {
+        if walk.problem.hidden.is_some() {
+            return None;
+        }
+        let mut centred = walk.folded.clone()?;
+        centred.centre_rows();
+        let (vocab, dim) = (centred.rows(), centred.cols());
+        let longest = (0..vocab)
+            .map(|j| norm2(centred.row(j)))
+            .fold(0.0, f64::max)
+            .sqrt();
+        let mut gram = Matrix::zeros(dim, dim);
+        let share = R::from_f64(1.0 / vocab as f64);
+        gemm(
+            share,
+            centred.view().t(),
+            centred.view(),
+            R::default(),
+            gram.data_mut(),
+        );
+        Some(Linear {
+            centred,
+            gram,
+            longest,
+        })
+    }
+
+    /// Whether the square of every centred logit of the chunk is below a rounding, by the
+    /// inequality of Cauchy and Schwarz. False if a number is not finite.
+    fn fits(&self, walk: &Walk<'_, '_, R>) -> bool {
+        let contexts = walk.features().chunks_exact(self.centred.cols());
+        let length2 = contexts.map(norm2).fold(0.0, f64::max);
+        length2 * self.longest.powi(2) <= R::EPSILON
+    }
+
+    fn pull(&self, walk: &Walk<'_, '_, R>, back: &mut [R]) {
+        let dim = self.centred.cols();
+        let contexts = View::new(walk.features(), walk.n, dim);
+        gemm(one(), contexts, self.gram.view(), R::default(), back);
+        for (u, member) in back.chunks_exact_mut(dim).zip(&walk.members) {
+            let label = walk.problem.batch.label[member.sample] as usize;
+            for (u, k) in u.iter_mut().zip(self.centred.row(label)) {
+                *u -= *k;
+            }
+        }
+    }
+}
+
+fn norm2<R: Real>(x: &[R]) -> f64 {
+    x.iter().map(|x| x.to_f64() * x.to_f64()).sum()
 }
 
 /// Sums of the loss derivatives with respect to attention scores, by token.
@@ -771,8 +929,18 @@ impl KeySums {
         let tokens = batch.sequence(sample);
         let position = batch.position[sample] as usize;
         let dim = problem.embeddings.input.dim();
-        for (s, &x) in slope.iter_mut().zip(tokens) {
-            *s = problem.value_dot(x, &u[..dim]);
+        match &problem.embeddings.input {
+            Table::Dense(z) => widest(Slopes {
+                table: z,
+                tokens,
+                direction: &u[..dim],
+                slope,
+            }),
+            Table::Orthonormal { .. } => {
+                for (s, &x) in slope.iter_mut().zip(tokens) {
+                    *s = u[x as usize].to_f64();
+                }
+            }
         }
         if problem.trigger_in_values {
             slope[position] += problem.trigger_dot(u);
@@ -819,6 +987,8 @@ type Double = (f64, f64);
 struct Scores {
     token: Vec<Double>,
     trigger: Double,
+    /// Whether all scores tie at zero, as they do before the second step.
+    zero: bool,
 }
 
 impl Scores {
@@ -835,17 +1005,27 @@ impl Scores {
             Some(z) => accurate_dot(z, &q[..dim]),
             None => (q[dim].to_f64(), 0.0),
         };
-        Scores { token, trigger }
+        let zero = q.iter().all(|x| *x == R::default());
+        Scores {
+            token,
+            trigger,
+            zero,
+        }
     }
 
-    /// Softmax weights of one sequence; returns the position of the largest score.
+    /// Softmax weights of one sequence; returns the position of the largest score, and the sum of
+    /// all other exponentials over the largest.
     fn softmax(
         &self,
         tokens: &[u32],
         position: usize,
         line: &mut [Double],
         alpha: &mut [f64],
-    ) -> usize {
+    ) -> (usize, f64) {
+        if self.zero {
+            alpha.fill(1.0 / tokens.len() as f64);
+            return (0, (tokens.len() - 1) as f64);
+        }
         for (s, &x) in line.iter_mut().zip(tokens) {
             *s = self.token[x as usize];
         }
@@ -858,107 +1038,227 @@ impl Scores {
             }
         }
         let top = line[peak];
-        let mut total = 0.0;
-        for (a, s) in alpha.iter_mut().zip(&*line) {
+        let (mut total, mut rest) = (0.0, 0.0);
+        for (i, (a, s)) in alpha.iter_mut().zip(&*line).enumerate() {
             let below = (s.0 - top.0) + (s.1 - top.1);
             // The exponential is zero here; its own way to find out is slow.
             *a = if below < -746.0 { 0.0 } else { below.exp() };
             total += *a;
+            rest += if i == peak { 0.0 } else { *a };
         }
         for a in alpha {
             *a /= total;
         }
-        peak
+        (peak, rest)
     }
 }
+
+/// A row of a chunk.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    /// The sample, or the first of those that the row stands for.
+    sample: usize,
+    /// Position of its largest attention score.
+    peak: usize,
+    /// Samples that the row stands for.
+    count: usize,
+}
+
+/// A sample whose attention is saturated: `(attended token, label, informative, sample)`.
+type Saturated = (u32, u32, bool, u32);
 
 /// Forward evaluation in chunks; the buffers hold the current one.
 struct Walk<'p, 'a, R> {
     problem: &'p Problem<'a, R>,
     state: &'p State<R>,
     scores: Scores,
-    first: usize,
+    /// Whether samples of one attended token and one label share a row, at the end.
+    share: bool,
+    /// `K = Z_out V`, `V x feature_dim`, where that is no wider than `V` has rows.
+    folded: Option<Matrix<R>>,
+    /// Next sample.
+    next: usize,
+    /// Samples put off, sorted after the last sample.
+    saturated: Vec<Saturated>,
+    /// How many of them are done; none as long as samples are left.
+    done: Option<usize>,
     n: usize,
     rows: usize,
     line: Vec<Double>,
     alpha: Vec<f64>,
-    peak: Vec<usize>,
+    members: Vec<Member>,
     context: Vec<R>,
     /// Empty without a hidden layer.
     hidden: Buffers<R>,
     output: Vec<R>,
     logits: Vec<R>,
+    /// Sum of the weights on the informative positions so far.
+    weight: Sum,
+    /// Samples so far whose attention peaks on the informative position.
+    hits: usize,
 }
 
 impl<'p, 'a, R: Real> Walk<'p, 'a, R> {
-    fn new(problem: &'p Problem<'a, R>, state: &'p State<R>) -> Self {
+    fn new(problem: &'p Problem<'a, R>, state: &'p State<R>, share: bool) -> Self {
         let rows = problem.chunk();
-        let dense = matches!(problem.embeddings.output, Table::Dense(_));
-        let output = if dense {
-            rows * problem.output_dim()
-        } else {
-            0
+        let (vocab, features) = (problem.vocab(), problem.feature_dim());
+        let (folded, output) = match &problem.embeddings.output {
+            Table::Dense(z) if features <= problem.output_dim() => {
+                let mut folded = Matrix::zeros(vocab, features);
+                let (z, value) = (z.view(), state.value.view());
+                gemm(one(), z, value, R::default(), folded.data_mut());
+                (Some(folded), 0)
+            }
+            Table::Dense(_) => (None, rows * problem.output_dim()),
+            Table::Orthonormal { .. } => (None, 0),
         };
         Walk {
             problem,
             state,
             scores: Scores::new(problem, state),
-            first: 0,
+            share,
+            folded,
+            next: 0,
+            saturated: Vec::with_capacity(if share { problem.batch.samples() } else { 0 }),
+            done: None,
             n: 0,
             rows,
             line: vec![(0.0, 0.0); problem.batch.len],
             alpha: vec![0.0; rows * problem.batch.len],
-            peak: vec![0; rows],
+            members: Vec::with_capacity(rows),
             context: vec![R::default(); rows * problem.context_dim()],
             hidden: problem
                 .hidden
                 .map_or_else(Buffers::default, |hidden| Buffers::new(hidden, rows)),
             output: vec![R::default(); output],
-            logits: vec![R::default(); rows * problem.vocab()],
+            logits: vec![R::default(); rows * vocab],
+            weight: Sum::default(),
+            hits: 0,
         }
     }
 
     /// What the value matrix acts on, `n x feature_dim`.
-    fn features(&self, n: usize) -> &[R] {
+    fn features(&self) -> &[R] {
         match self.problem.hidden {
-            None => &self.context[..n * self.problem.context_dim()],
-            Some(hidden) => &self.hidden.active[..n * hidden.width()],
+            None => &self.context[..self.n * self.problem.context_dim()],
+            Some(hidden) => &self.hidden.active[..self.n * hidden.width()],
         }
     }
 
-    /// Computes the next chunk; false at the end.
+    /// Attends over the samples of the next chunk; false at the end.
     fn advance(&mut self) -> bool {
-        let problem = self.problem;
-        let batch = problem.batch;
-        self.first += self.n;
-        self.n = self.rows.min(batch.samples() - self.first);
-        let n = self.n;
-        if n == 0 {
+        self.members.clear();
+        if self.done.is_none() {
+            self.attend();
+        }
+        if self.members.is_empty() {
+            self.gather();
+        }
+        self.n = self.members.len();
+        if self.n == 0 {
             return false;
         }
+        if let Some(hidden) = self.problem.hidden {
+            let seen = self.n * self.problem.context_dim();
+            self.hidden.seen[..seen].copy_from_slice(&self.context[..seen]);
+            self.hidden.forward(hidden, self.n);
+        }
+        true
+    }
+
+    /// Fills rows with the next samples, and puts off those whose attention is saturated.
+    fn attend(&mut self) {
+        let problem = self.problem;
+        let batch = problem.batch;
         let width = problem.context_dim();
-        for i in 0..n {
-            let tokens = batch.sequence(self.first + i);
-            let position = batch.position[self.first + i] as usize;
+        while self.members.len() < self.rows && self.next < batch.samples() {
+            let sample = self.next;
+            self.next += 1;
+            let i = self.members.len();
+            let (tokens, position) = (batch.sequence(sample), batch.position[sample] as usize);
             let alpha = &mut self.alpha[i * batch.len..(i + 1) * batch.len];
-            self.peak[i] = self.scores.softmax(tokens, position, &mut self.line, alpha);
+            let (peak, rest) = self.scores.softmax(tokens, position, &mut self.line, alpha);
+            self.weight.add(alpha[position]);
+            self.hits += usize::from(peak == position);
+            if self.share && rest <= R::EPSILON / 4.0 {
+                let key = (tokens[peak], batch.label[sample], peak == position);
+                self.saturated.push((key.0, key.1, key.2, sample as u32));
+                continue;
+            }
+            self.members.push(Member {
+                sample,
+                peak,
+                count: 1,
+            });
             let h = &mut self.context[i * width..(i + 1) * width];
-            h.fill(R::default());
-            for (&x, &a) in tokens.iter().zip(&*alpha) {
-                problem.add_value(x, R::from_f64(a), h);
+            match &problem.embeddings.input {
+                Table::Dense(z) => {
+                    h[z.cols()..].fill(R::default());
+                    widest(Mean {
+                        table: z,
+                        tokens,
+                        weights: alpha,
+                        out: &mut h[..z.cols()],
+                    });
+                }
+                Table::Orthonormal { .. } => {
+                    h.fill(R::default());
+                    for (&x, &a) in tokens.iter().zip(&*alpha) {
+                        h[x as usize] += R::from_f64(a);
+                    }
+                }
             }
             if problem.trigger_in_values {
                 problem.add_trigger(R::from_f64(alpha[position]), h);
             }
         }
-        let (vocab, out) = (problem.vocab(), problem.output_dim());
-        if let Some(hidden) = problem.hidden {
-            self.hidden.seen[..n * width].copy_from_slice(&self.context[..n * width]);
-            self.hidden.forward(hidden, n);
+    }
+
+    /// Fills rows with the samples put off, one for each attended token, label and whether it is
+    /// the informative position.
+    fn gather(&mut self) {
+        let problem = self.problem;
+        let width = problem.context_dim();
+        if self.done.is_none() {
+            self.saturated.sort_unstable();
         }
+        let mut done = self.done.unwrap_or(0);
+        while self.members.len() < self.rows && done < self.saturated.len() {
+            let (token, label, informative, sample) = self.saturated[done];
+            let count = self.saturated[done..]
+                .iter()
+                .take_while(|s| (s.0, s.1, s.2) == (token, label, informative))
+                .count();
+            done += count;
+            let i = self.members.len();
+            self.members.push(Member {
+                sample: sample as usize,
+                peak: 0,
+                count,
+            });
+            let h = &mut self.context[i * width..(i + 1) * width];
+            h.fill(R::default());
+            match &problem.embeddings.input {
+                Table::Dense(z) => h[..z.cols()].copy_from_slice(z.row(token as usize)),
+                Table::Orthonormal { .. } => h[token as usize] = one(),
+            }
+            if problem.trigger_in_values && informative {
+                problem.add_trigger(one(), h);
+            }
+        }
+        self.done = Some(done);
+    }
+
+    /// Logits of the chunk.
+    fn logits(&mut self) {
+        let problem = self.problem;
+        let (n, vocab, out) = (self.n, problem.vocab(), problem.output_dim());
         // Borrowed field by field, since the logits are written beside it.
         let features = match problem.hidden {
-            None => View::new(&self.context[..n * width], n, width),
+            None => {
+                let width = problem.context_dim();
+                View::new(&self.context[..n * width], n, width)
+            }
             Some(hidden) => {
                 let m = hidden.width();
                 View::new(&self.hidden.active[..n * m], n, m)
@@ -966,18 +1266,84 @@ impl<'p, 'a, R: Real> Walk<'p, 'a, R> {
         };
         let value = self.state.value.view().t();
         let logits = &mut self.logits[..n * vocab];
-        match &problem.embeddings.output {
-            Table::Dense(z) => {
+        match (&self.folded, &problem.embeddings.output) {
+            (Some(folded), _) => gemm(one(), features, folded.view().t(), R::default(), logits),
+            (None, Table::Dense(z)) => {
                 let output = &mut self.output[..n * out];
                 gemm(one(), features, value, R::default(), output);
                 let output = View::new(output, n, out);
                 gemm(one(), output, z.view().t(), R::default(), logits);
             }
-            Table::Orthonormal { .. } => gemm(one(), features, value, R::default(), logits),
+            (None, Table::Orthonormal { .. }) => {
+                gemm(one(), features, value, R::default(), logits);
+            }
         }
-        true
     }
 }
+
+/// `sum_i weight_i z(x_i)`.
+struct Mean<'k, R> {
+    table: &'k Matrix<R>,
+    tokens: &'k [u32],
+    weights: &'k [f64],
+    out: &'k mut [R],
+}
+
+impl<R: Real> Kernel for Mean<'_, R> {
+    type Output = ();
+    /// Some columns at a time, so that their sums stay in registers.
+    #[inline(always)]
+    fn run(mut self) {
+        let mut from = 0;
+        while self.out.len() - from >= 128 {
+            columns::<R, 128>(&mut self, &mut from);
+        }
+        while self.out.len() - from >= 16 {
+            columns::<R, 16>(&mut self, &mut from);
+        }
+        while from < self.out.len() {
+            columns::<R, 1>(&mut self, &mut from);
+        }
+    }
+}
+
+/// Entries `from..from + W` of the mean; moves `from` behind them.
+#[inline(always)]
+fn columns<R: Real, const W: usize>(mean: &mut Mean<'_, R>, from: &mut usize) {
+    let mut sum = [R::default(); W];
+    for (&x, &weight) in mean.tokens.iter().zip(mean.weights) {
+        let weight = R::from_f64(weight);
+        // Most weights of a sharp softmax have underflowed.
+        if weight == R::default() {
+            continue;
+        }
+        let row = &mean.table.row(x as usize)[*from..*from + W];
+        for (s, z) in sum.iter_mut().zip(row) {
+            *s += weight * *z;
+        }
+    }
+    mean.out[*from..*from + W].copy_from_slice(&sum);
+    *from += W;
+}
+
+/// Inner products of the tokens of a sample with one direction.
+struct Slopes<'k, R> {
+    table: &'k Matrix<R>,
+    tokens: &'k [u32],
+    direction: &'k [R],
+    slope: &'k mut [f64],
+}
+
+impl<R: Real> Kernel for Slopes<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        for (s, &x) in self.slope.iter_mut().zip(self.tokens) {
+            *s = fast_dot(self.table.row(x as usize), self.direction).to_f64();
+        }
+    }
+}
+
 
 /// One sample under the cross entropy.
 struct Seen {
@@ -987,24 +1353,18 @@ struct Seen {
     margin: f64,
 }
 
-/// [`cross_entropy_in_place`] on the widest vectors that pay.
-///
-/// Rust neither contracts nor reorders floating-point operations, and the sums run in lanes of a
-/// fixed number, so the results are the same to the last bit with and without.
-#[allow(unsafe_code)]
-fn cross_entropy<R: Real>(f: &mut [R], y: usize) -> Seen {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2")]
-        fn wide<R: Real>(f: &mut [R], y: usize) -> Seen {
-            cross_entropy_in_place(f, y)
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has AVX2, all that the function requires.
-            return unsafe { wide(f, y) };
-        }
+/// [`cross_entropy_in_place`] of one sample.
+struct CrossEntropy<'k, R> {
+    logits: &'k mut [R],
+    label: usize,
+}
+
+impl<R: Real> Kernel for CrossEntropy<'_, R> {
+    type Output = Seen;
+    #[inline(always)]
+    fn run(self) -> Seen {
+        cross_entropy_in_place(self.logits, self.label)
     }
-    cross_entropy_in_place(f, y)
 }
 
 /// Replaces logits by `softmax - e_y`, and reports the loss, whether the label wins and by
@@ -1075,43 +1435,20 @@ fn cross_entropy_in_place<R: Real>(f: &mut [R], y: usize) -> Seen {
 /// `c = f - mean f` it is `c_y - log(1 + mean(e^c - 1))`.
 #[inline(always)]
 fn tiny_drop<R: Real>(f: &[R], target: R) -> f64 {
-    let mean = lanes(f, 0.0, |s, x| s + x.to_f64(), |a, b| a + b) / f.len() as f64;
+    let size = R::from_f64(f.len() as f64);
+    let mean = lane_sum(f) / size;
+    let [c2, c3, c4, c5, c6, c7] = [2.0, 6.0, 24.0, 120.0, 720.0, 5040.0].map(|n| R::from_f64(1.0 / n));
     let excess = lanes(
         f,
-        0.0,
+        R::default(),
         |s, x| {
-            let c = x.to_f64() - mean;
-            let tail = 1.0 / 120.0 + c * (1.0 / 720.0 + c * (1.0 / 5040.0));
-            let tail = 1.0 / 2.0 + c * (1.0 / 6.0 + c * (1.0 / 24.0 + c * tail));
+            let c = x - mean;
+            let tail = c2 + c * (c3 + c * (c4 + c * (c5 + c * (c6 + c * c7))));
             s + (c + c * c * tail)
         },
         |a, b| a + b,
-    ) / f.len() as f64;
-    (target.to_f64() - mean) - excess.ln_1p()
-}
-
-const LANES: usize = 8;
-
-/// Reduction in eight interleaved lanes, which the compiler can vectorise; the order is fixed.
-#[inline(always)]
-fn lanes<R: Real, T: Copy>(
-    x: &[R],
-    start: T,
-    step: impl Fn(T, R) -> T,
-    join: impl Fn(T, T) -> T,
-) -> T {
-    let mut acc = [start; LANES];
-    let blocks = x.chunks_exact(LANES);
-    let rest = blocks.remainder();
-    for block in blocks {
-        for (a, x) in acc.iter_mut().zip(block) {
-            *a = step(*a, *x);
-        }
-    }
-    for (a, x) in acc.iter_mut().zip(rest) {
-        *a = step(*a, *x);
-    }
-    acc.iter().skip(1).fold(acc[0], |a, b| join(a, *b))
+    ) / size;
+    (target - mean).to_f64() - excess.to_f64().ln_1p()
 }
 
 #[inline(always)]
@@ -1142,11 +1479,12 @@ fn lane_sum<R: Real>(x: &[R]) -> R {
 }
 
 /// Inner product in interleaved lanes.
+#[inline(always)]
 fn fast_dot<R: Real>(a: &[R], b: &[R]) -> R {
     let n = a.len().min(b.len());
     let (a, b) = (&a[..n], &b[..n]);
-    let mut acc = [R::default(); 2 * LANES];
-    let (xs, ys) = (a.chunks_exact(2 * LANES), b.chunks_exact(2 * LANES));
+    let mut acc = [R::default(); 16];
+    let (xs, ys) = (a.chunks_exact(16), b.chunks_exact(16));
     let rest = xs.remainder().iter().zip(ys.remainder());
     for (x, y) in xs.zip(ys) {
         for ((s, x), y) in acc.iter_mut().zip(x).zip(y) {
@@ -1156,7 +1494,7 @@ fn fast_dot<R: Real>(a: &[R], b: &[R]) -> R {
     for (s, (x, y)) in acc.iter_mut().zip(rest) {
         *s += *x * *y;
     }
-    lane_sum(&acc)
+    joined(acc, |a, b| a + b)
 }
 
 fn axpy<R: Real>(a: R, x: &[R], y: &mut [R]) {
