@@ -76,10 +76,7 @@ pub(crate) fn lanes<R: Copy, T: Copy>(
 
 /// Halves until one is left.
 #[inline(always)]
-pub(crate) fn joined<T: Copy, const N: usize>(
-    mut acc: [T; N],
-    join: impl Fn(T, T) -> T,
-) -> T {
+pub(crate) fn joined<T: Copy, const N: usize>(mut acc: [T; N], join: impl Fn(T, T) -> T) -> T {
     let mut width = N;
     while width > 1 {
         width /= 2;

@@ -18,6 +18,7 @@ use crate::decode::Decoded;
 use crate::decode::query::QueryOutcome;
 use crate::embedding::Embeddings;
 use crate::linalg::Real;
+use crate::simd::{Kernel, lanes, widest};
 use crate::task::{Batch, Permutation, Reader, Sequences, Stream, by_label};
 
 /// What the gradients are averaged over.
@@ -688,7 +689,7 @@ fn read_out<R: Real>(
         };
         let informative = groups.informative(j);
         let frequency = groups.frequency[j];
-        let mean = row.iter().map(|x| x.to_f64()).sum::<f64>() / v;
+        let mean = widest(RowSum(row)) / v;
         let own = row[informative].to_f64();
         if trial.decompose {
             for (b, x) in flow.bulk.iter_mut().zip(row) {
@@ -734,6 +735,17 @@ fn read_out<R: Real>(
         }
     }
     flow
+}
+
+/// Sum of a row, in double precision.
+struct RowSum<'k, R>(&'k [R]);
+
+impl<R: Real> Kernel for RowSum<'_, R> {
+    type Output = f64;
+    #[inline(always)]
+    fn run(self) -> f64 {
+        lanes(self.0, 0.0, |sum, x| sum + x.to_f64(), |a, b| a + b)
+    }
 }
 
 /// Sum of `row` over the tokens of a sequence, in four lanes.
@@ -851,14 +863,13 @@ impl<R: Real> Best<R> {
     }
 
     fn visit(&mut self, j: usize, row: &[R], tau: R) {
-        let tau = if self.trigger { tau } else { R::default() };
-        for ((best, label), x) in self.score.iter_mut().zip(&mut self.label).zip(row) {
-            // Both stores without a branch, so that the loop becomes vector selects.
-            let x = *x + tau;
-            let more = x > *best;
-            *best = if more { x } else { *best };
-            *label = if more { j as u32 } else { *label };
-        }
+        widest(Visit {
+            row,
+            shift: if self.trigger { tau } else { R::default() },
+            label: j as u32,
+            scores: &mut self.score,
+            labels: &mut self.label,
+        });
     }
 
     /// Tokens whose best label is their own.
@@ -872,6 +883,29 @@ impl<R: Real> Best<R> {
         Count {
             hits: hits as u64,
             total: self.label.len() as u64,
+        }
+    }
+}
+
+/// One label of [`Best`].
+struct Visit<'k, R> {
+    row: &'k [R],
+    shift: R,
+    label: u32,
+    scores: &'k mut [R],
+    labels: &'k mut [u32],
+}
+
+impl<R: Real> Kernel for Visit<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        for ((best, label), x) in self.scores.iter_mut().zip(self.labels).zip(self.row) {
+            // Both stores without a branch, so that the loop becomes vector selects.
+            let x = *x + self.shift;
+            let more = x > *best;
+            *best = if more { x } else { *best };
+            *label = if more { self.label } else { *label };
         }
     }
 }

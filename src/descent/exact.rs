@@ -757,7 +757,10 @@ impl<R: Real> Pass<R> {
                 let lines = walk.logits[..n * vocab].chunks_exact_mut(vocab);
                 for (line, member) in lines.zip(&walk.members) {
                     let label = batch.label[member.sample] as usize;
-                    let seen = widest(CrossEntropy { logits: line, label });
+                    let seen = widest(CrossEntropy {
+                        logits: line,
+                        label,
+                    });
                     let count = member.count as f64;
                     loss.add(count * seen.loss);
                     drop.add(count * seen.drop);
@@ -1344,7 +1347,6 @@ impl<R: Real> Kernel for Slopes<'_, R> {
     }
 }
 
-
 /// One sample under the cross entropy.
 struct Seen {
     loss: f64,
@@ -1437,7 +1439,8 @@ fn cross_entropy_in_place<R: Real>(f: &mut [R], y: usize) -> Seen {
 fn tiny_drop<R: Real>(f: &[R], target: R) -> f64 {
     let size = R::from_f64(f.len() as f64);
     let mean = lane_sum(f) / size;
-    let [c2, c3, c4, c5, c6, c7] = [2.0, 6.0, 24.0, 120.0, 720.0, 5040.0].map(|n| R::from_f64(1.0 / n));
+    let [c2, c3, c4, c5, c6, c7] =
+        [2.0, 6.0, 24.0, 120.0, 720.0, 5040.0].map(|n| R::from_f64(1.0 / n));
     let excess = lanes(
         f,
         R::default(),

@@ -8,14 +8,15 @@
 
 use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real, View, dot, gemm, gemv};
+use crate::simd::{Kernel, widest};
 
 /// Produces row `j` of the weight table `H` (added into a zeroed slice of length `V`) and returns
 /// the trigger weight `h_j`.
 pub(crate) type LabelRows<'a, R> = dyn Fn(usize, &mut [R]) -> R + 'a;
 
-/// Number of label rows held at a time: about 2 MiB, at least 16 rows.
+/// Number of label rows held at a time: about 1 MiB, at least 16 rows.
 fn block_rows<R>(vocab: usize) -> usize {
-    ((1 << 21) / (size_of::<R>() * vocab.max(1)))
+    ((1 << 20) / (size_of::<R>() * vocab.max(1)))
         .clamp(16, 256)
         .min(vocab)
 }
@@ -24,33 +25,57 @@ fn block_rows<R>(vocab: usize) -> usize {
 /// about 20 times as much an entry as a product and skips the empty ones.
 const SPARSE: usize = 32;
 
-fn is_sparse<R: Real>(table: &[R]) -> bool {
-    let zero = R::default();
-    let mut left = table.len() / SPARSE;
-    // Stops at the first piece that exceeds the allowance, so a dense table costs nothing.
-    table.chunks(1024).all(|piece| {
-        let filled = piece.iter().filter(|x| **x != zero).count();
-        let fits = filled <= left;
-        left = left.saturating_sub(filled);
-        fits
-    })
+struct IsSparse<'k, R>(&'k [R]);
+
+impl<R: Real> Kernel for IsSparse<'_, R> {
+    type Output = bool;
+    #[inline(always)]
+    fn run(self) -> bool {
+        let mut left = (self.0.len() / SPARSE) as u32;
+        // Stops at the first piece that exceeds the allowance, so a dense table costs nothing.
+        for piece in self.0.chunks(1024) {
+            let mut filled = 0;
+            for x in piece {
+                filled += u32::from(*x != R::default());
+            }
+            if filled > left {
+                return false;
+            }
+            left -= filled;
+        }
+        true
+    }
 }
 
 /// `out[j] = sum_v table[j, v] z[v]` over the entries of the table that are not zero.
-fn sum_rows<R: Real>(table: &[R], z: &Matrix<R>, out: &mut [R]) {
-    let zero = R::default();
-    let rows = table.chunks_exact(z.rows());
-    for (row, out) in rows.zip(out.chunks_exact_mut(z.cols())) {
-        out.fill(zero);
-        for (piece, weights) in row.chunks(16).enumerate() {
-            // No early exit inside a piece, so that the test is a few vector instructions.
-            if !weights.iter().fold(false, |any, w| any | (*w != zero)) {
-                continue;
-            }
-            for (v, weight) in (16 * piece..).zip(weights) {
-                if *weight != zero {
-                    for (sum, x) in out.iter_mut().zip(z.row(v)) {
-                        *sum += *weight * *x;
+struct SumRows<'k, R> {
+    table: &'k [R],
+    z: &'k Matrix<R>,
+    out: &'k mut [R],
+}
+
+impl<R: Real> Kernel for SumRows<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        let (zero, z) = (R::default(), self.z);
+        let rows = self.table.chunks_exact(z.rows());
+        for (row, out) in rows.zip(self.out.chunks_exact_mut(z.cols())) {
+            out.fill(zero);
+            for (piece, weights) in row.chunks(32).enumerate() {
+                // No early exit inside a piece, so that the test is a few vector instructions.
+                let mut any = false;
+                for w in weights {
+                    any |= *w != zero;
+                }
+                if !any {
+                    continue;
+                }
+                for (v, weight) in (32 * piece..).zip(weights) {
+                    if *weight != zero {
+                        for (sum, x) in out.iter_mut().zip(z.row(v)) {
+                            *sum += *weight * *x;
+                        }
                     }
                 }
             }
@@ -179,8 +204,8 @@ impl<R: Real> ValueMap<R> {
                 Table::Orthonormal { .. } => View::new(table, count, vocab),
                 Table::Dense(z) => {
                     let out = &mut projected[..count * width];
-                    if is_sparse(table) {
-                        sum_rows(table, z, out);
+                    if widest(IsSparse(table)) {
+                        widest(SumRows { table, z, out });
                     } else {
                         gemm(one, View::new(table, count, vocab), z.view(), zero, out);
                     }
