@@ -202,14 +202,14 @@ pub fn run<R: Real>(trial: &Trial<'_, R>) -> (Outcome, EarlyState<R>) {
     let step_three = ValueMap::accumulate(&sides, &third_row);
     let evaluation = evaluate(trial, &sides, &step_three, &third_row, &scores);
 
-    let recall = if let (Some(best), true) = (&evaluation.tokens, third.saturated(&groups)) {
-        best.correct(trial.permutation)
-    } else {
-        let saturated = |j: usize, row: &mut [R]| groups.saturated_row(j, row);
-        let map = ValueMap::accumulate(&sides, &saturated);
-        let mut best = Best::new(s.vocab, s.trigger_in_values);
-        map.for_each_label(&sides, &saturated, |j, row, tau| best.visit(j, row, tau));
-        best.correct(trial.permutation)
+    let recall = match evaluation.recall {
+        Some(recall) if third.saturated(&groups) => recall,
+        _ => {
+            let saturated = |j: usize, row: &mut [R]| groups.saturated_row(j, row);
+            let map = ValueMap::accumulate(&sides, &saturated);
+            let carried = s.trigger_in_values;
+            recalled(trial, &sides, &map, &saturated, carried)
+        }
     };
 
     let outcome = Outcome {
@@ -910,12 +910,43 @@ impl<R: Real> Kernel for Visit<'_, R> {
     }
 }
 
-struct Evaluation<R> {
+struct Evaluation {
     attention: Count,
     accuracy: Count,
     weight: Option<f64>,
-    /// Labels predicted for a token attended at its informative position (argmax only).
-    tokens: Option<Best<R>>,
+    /// Tokens answered with their label when attended at the informative position (argmax only).
+    recall: Option<Count>,
+}
+
+/// Tokens whose best label is their own; `carried`: with the trigger in the values.
+fn recalled<R: Real>(
+    trial: &Trial<'_, R>,
+    sides: &Sides<'_, R>,
+    map: &ValueMap<R>,
+    rows: &LabelRows<'_, R>,
+    carried: bool,
+) -> Count {
+    let wins = (!carried)
+        .then(|| map.wins(sides, &informative_pairs(trial.permutation)))
+        .flatten();
+    if let Some(wins) = wins {
+        return count(&wins);
+    }
+    let mut best = Best::new(trial.setting.vocab, carried);
+    map.for_each_label(sides, rows, |j, row, tau| best.visit(j, row, tau));
+    best.correct(trial.permutation)
+}
+
+/// Each token with its label.
+fn informative_pairs(permutation: &Permutation) -> Vec<(u32, u32)> {
+    (0..).zip(permutation.labels().iter().copied()).collect()
+}
+
+fn count(wins: &[bool]) -> Count {
+    Count {
+        hits: wins.iter().filter(|w| **w).count() as u64,
+        total: wins.len() as u64,
+    }
 }
 
 /// Accuracies on fresh sequences with the learned attention and the step-3 value map.
@@ -925,7 +956,7 @@ fn evaluate<R: Real>(
     map: &ValueMap<R>,
     rows: &LabelRows<'_, R>,
     scores: &Scores<'_>,
-) -> Evaluation<R> {
+) -> Evaluation {
     let (setting, test) = (trial.setting, trial.test);
     let total = test.samples() as u64;
     let attended: Vec<usize> = (0..test.samples())
@@ -938,6 +969,33 @@ fn evaluate<R: Real>(
         hits: hits as u64,
         total,
     };
+    if setting.attention == Attention::Argmax && !setting.trigger_in_values {
+        // The answer to a token is the same wherever it is attended: one pair for each token with
+        // its own label, and one for each sample that attends to a token of another label.
+        let mut pairs = informative_pairs(trial.permutation);
+        let places: Vec<usize> = (0..test.samples())
+            .map(|n| {
+                let (token, label) = (test.sequence(n)[attended[n]], test.label[n]);
+                if trial.permutation.label(token) == label {
+                    return token as usize;
+                }
+                pairs.push((token, label));
+                pairs.len() - 1
+            })
+            .collect();
+        if let Some(wins) = map.wins(sides, &pairs) {
+            let correct = places.iter().filter(|&&place| wins[place]).count();
+            return Evaluation {
+                attention,
+                accuracy: Count {
+                    hits: correct as u64,
+                    total,
+                },
+                weight: None,
+                recall: Some(count(&wins[..setting.vocab])),
+            };
+        }
+    }
     if setting.attention == Attention::Argmax {
         let mut informative = Best::new(setting.vocab, setting.trigger_in_values);
         let mut plain = Best::new(setting.vocab, false);
@@ -968,7 +1026,7 @@ fn evaluate<R: Real>(
                 total,
             },
             weight: None,
-            tokens: Some(informative),
+            recall: Some(informative.correct(trial.permutation)),
         };
     }
     let mut alphas = Vec::with_capacity(test.tokens.len());
@@ -1010,6 +1068,6 @@ fn evaluate<R: Real>(
             total,
         },
         weight: Some(weight / total as f64),
-        tokens: None,
+        recall: None,
     }
 }

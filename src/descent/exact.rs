@@ -619,7 +619,7 @@ pub struct Learned<R> {
 /// evaluations of the training batch that no gradient needs.
 ///
 /// Where all logits of the second step are so small that the softmax is linear to the rounding of
-/// `R`, that step takes no product over samples and vocabulary (`exact.md`, "Cost").
+/// `R`, that step takes no product over samples and vocabulary (`exact.md`, "A linear softmax").
 #[must_use]
 pub fn learn<R: Real>(
     problem: &Problem<'_, R>,
@@ -839,8 +839,8 @@ impl<R: Real> Pass<R> {
 /// The pull-back `u = K^T (softmax(K h) - e_y)` where the softmax is linear to rounding.
 ///
 /// With `Kc = K` less its mean row and `c = Kc h`, `softmax(f)_j = (1 + c_j + O(max c^2))/V`, so
-/// `u = G h - Kc_y` with `G = Kc^T Kc / V`, with a relative error of the probabilities of at most
-/// `max c^2`.
+/// `u = G h - Kc_y` with `G = Kc^T Kc / V`; the relative error of the probabilities is at most
+/// `max c^2`, to leading order (`exact.md`, "A linear softmax").
 struct Linear<R> {
     /// `Kc`, `V x d`.
     centred: Matrix<R>,

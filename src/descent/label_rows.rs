@@ -10,6 +10,32 @@ use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real, View, dot, gemm, gemv};
 use crate::simd::{Kernel, widest};
 
+/// Labels, and pairs, that [`ValueMap::wins`] scores at a time.
+const PAIR_LABELS: usize = 256;
+const PAIR_ROWS: usize = 512;
+
+/// Whether a score loses to a line of others, also to equals before `split`.
+struct Beaten<'k, R> {
+    line: &'k [R],
+    split: usize,
+    own: R,
+}
+
+impl<R: Real> Kernel for Beaten<'_, R> {
+    type Output = bool;
+    #[inline(always)]
+    fn run(self) -> bool {
+        let mut beaten = false;
+        for x in &self.line[..self.split] {
+            beaten |= *x >= self.own;
+        }
+        for x in &self.line[self.split..] {
+            beaten |= *x > self.own;
+        }
+        beaten
+    }
+}
+
 /// Produces row `j` of the weight table `H` (added into a zeroed slice of length `V`) and returns
 /// the trigger weight `h_j`.
 pub(crate) type LabelRows<'a, R> = dyn Fn(usize, &mut [R]) -> R + 'a;
@@ -311,6 +337,72 @@ impl<R: Real> ValueMap<R> {
                 visit(j, row, self.trigger_score(sides, j));
             }
         }
+    }
+
+    /// For each `(token, label)`: whether the label has the largest `z_in(v)^T V^T zc_out(j)` of
+    /// all labels, the lowest label among equals. None unless both tables are dense.
+    ///
+    /// Labels are scored in blocks, and a pair that is beaten is left out of later blocks, so the
+    /// cost of `V x V x d` falls with the share of tokens that are not recalled.
+    pub(crate) fn wins(&self, sides: &Sides<'_, R>, pairs: &[(u32, u32)]) -> Option<Vec<bool>> {
+        let (ValueMap::Stored { matrix, .. }, Table::Dense(input), Table::Dense(output)) =
+            (self, sides.input, &sides.output)
+        else {
+            return None;
+        };
+        let (one, zero) = (R::from_f64(1.0), R::default());
+        let (vocab, width) = (output.rows(), input.cols());
+        let mut image = vec![zero; vocab * width];
+        gemm(one, output.view(), matrix.view(), zero, &mut image);
+        let image = Matrix::from_vec(vocab, width, image);
+        // What is left: places in `pairs`, the score of the pair's own label, the token's row.
+        let mut left: Vec<(usize, R)> = pairs
+            .iter()
+            .enumerate()
+            .map(|(k, &(v, j))| (k, dot(input.row(v as usize), image.row(j as usize))))
+            .collect();
+        let mut rows = vec![zero; pairs.len() * width];
+        for (row, &(v, _)) in rows.chunks_exact_mut(width).zip(pairs) {
+            row.copy_from_slice(input.row(v as usize));
+        }
+        let block = PAIR_LABELS.min(vocab);
+        let mut scores = vec![zero; PAIR_ROWS.min(pairs.len()) * block];
+        let mut from = 0;
+        while from < vocab && !left.is_empty() {
+            // A short first block: most pairs that lose do so early.
+            let to = (from + if from == 0 { block / 2 } else { block }.max(1)).min(vocab);
+            let count = to - from;
+            let mut kept = 0;
+            for first in (0..left.len()).step_by(PAIR_ROWS) {
+                let last = (first + PAIR_ROWS).min(left.len());
+                let scores = &mut scores[..(last - first) * count];
+                let tokens = View::new(&rows[first * width..last * width], last - first, width);
+                gemm(one, tokens, image.rows_view(from, to).t(), zero, scores);
+                for (k, line) in (first..last).zip(scores.chunks_exact_mut(count)) {
+                    let (place, own) = left[k];
+                    let label = pairs[place].1 as usize;
+                    let split = label.clamp(from, to) - from;
+                    if (from..to).contains(&label) {
+                        // It does not compete with itself, which is the same number but for
+                        // rounding.
+                        line[split] = R::from_f64(f64::NEG_INFINITY);
+                    }
+                    if widest(Beaten { line, split, own }) {
+                        continue;
+                    }
+                    left[kept] = left[k];
+                    rows.copy_within(k * width..(k + 1) * width, kept * width);
+                    kept += 1;
+                }
+            }
+            left.truncate(kept);
+            from = to;
+        }
+        let mut wins = vec![false; pairs.len()];
+        for (place, _) in left {
+            wins[place] = true;
+        }
+        Some(wins)
     }
 
     /// `z_trig^T V^T zc_out(j)`.

@@ -1,0 +1,122 @@
+//! What the exact engine leaves out changes no more than rounding.
+//!
+//! `learn` linearises the softmax of the second step where it is linear to rounding, and passes
+//! without a key gradient let samples of one attended token and label share a row; `train` and
+//! `gradient` do neither.
+
+use recall_capacity::descent::Rates;
+use recall_capacity::descent::exact::{self, Problem, State};
+use recall_capacity::embedding::Embeddings;
+use recall_capacity::linalg::Real;
+use recall_capacity::rng::{Purpose, StreamKey};
+use recall_capacity::task::{Batch, Permutation};
+use recall_theory::{Embedding, Labels, Setting};
+
+struct World<R> {
+    embeddings: Embeddings<R>,
+    query: Vec<R>,
+    batch: Batch,
+}
+
+fn world<R: Real>(input: Embedding, output: Embedding) -> World<R> {
+    let (vocab, len, samples) = (96, 12, 2000);
+    let setting = Setting::new(vocab, 24, len, samples as u64).with_embeddings(input, output);
+    let key = StreamKey::from_text("exact shortcuts");
+    let permutation = Permutation::random(vocab, &mut key.stream(Purpose::Permutation));
+    let embeddings = Embeddings::draw(&setting, &key);
+    let rng = &mut key.stream(Purpose::Train);
+    World {
+        query: embeddings.draw_query(setting.input, &key),
+        batch: Batch::draw(rng, &permutation, len, samples, Labels::Iid),
+        embeddings,
+    }
+}
+
+impl<R: Real> World<R> {
+    fn problem(&self, trigger_in_values: bool) -> Problem<'_, R> {
+        Problem::new(
+            &self.embeddings,
+            &self.query,
+            &self.batch,
+            trigger_in_values,
+        )
+        .unwrap()
+    }
+}
+
+/// Largest difference over the largest entry.
+fn distance<R: Real>(a: &[R], b: &[R]) -> f64 {
+    let size = a.iter().map(|x| x.to_f64().abs()).fold(0.0, f64::max);
+    let pairs = a.iter().zip(b);
+    pairs.fold(0.0, |d, (a, b)| (a.to_f64() - b.to_f64()).abs().max(d)) / size
+}
+
+/// The second step by both paths; tells how far they are apart.
+fn second_step<R: Real>(eta: f64) -> f64 {
+    let w = world::<R>(Embedding::Gaussian, Embedding::Gaussian);
+    let problem = w.problem(false);
+    let rates = Rates {
+        eta,
+        gamma_w: 1.0,
+        gamma_v: 1.0,
+    };
+    let (whole, short) = (
+        exact::train(&problem, &problem, rates),
+        exact::learn(&problem, &problem, rates),
+    );
+    distance(&whole.query_key_1, &short.query_key_1)
+}
+
+#[test]
+fn a_softmax_that_is_linear_to_rounding_is_linearised() {
+    // The linear part is of the order of the logits, here about 1e-9 and 1e-5: without it the
+    // distance would be so large. It is not zero, so the two paths are two.
+    let double = second_step::<f64>(1e-5);
+    assert!(double > 0.0 && double < 1e-12, "{double}");
+    let single = second_step::<f32>(0.1);
+    assert!(single > 0.0 && single < 1e-5, "{single}");
+    // Logits of the order of one: no shortcut, the same bits.
+    assert_eq!(second_step::<f64>(1e4), 0.0);
+}
+
+#[test]
+fn samples_of_one_attended_token_and_label_share_a_row() {
+    let laws = [Embedding::Gaussian, Embedding::Orthonormal];
+    for (input, output) in laws.iter().flat_map(|i| laws.map(|o| (*i, o))) {
+        for carried in [false, true] {
+            let w = world::<f64>(input, output);
+            let problem = w.problem(carried);
+            let start = exact::step_one(&problem, 1e3);
+            let direction = exact::gradient(&problem, &start).0.key;
+            let longest = direction.iter().map(|x| x.abs()).fold(0.0, f64::max);
+            // Some samples saturated, and all.
+            for scale in [2e2, 1e6] {
+                let turned = direction.iter().map(|x| -scale * x / longest);
+                let state = State {
+                    query_key: turned.collect(),
+                    ..start.clone()
+                };
+                let (gradient, apart) = exact::gradient(&problem, &state);
+                let (next, shared) = exact::step_three(&problem, &state, 1.0);
+                let moved: Vec<f64> = state
+                    .value
+                    .data()
+                    .iter()
+                    .zip(next.value.data())
+                    .map(|(a, b)| a - b)
+                    .collect();
+                let d = distance(gradient.value.data(), &moved);
+                assert!(d < 1e-11, "{input:?} {output:?} {carried} {scale}: {d}");
+                assert_eq!(shared.correct, apart.correct);
+                assert_eq!(shared.attention_hits, apart.attention_hits);
+                for (a, b) in [
+                    (shared.loss, apart.loss),
+                    (shared.attention_mean, apart.attention_mean),
+                    (shared.min_margin, apart.min_margin),
+                ] {
+                    assert!((a - b).abs() < 1e-11 * (1.0 + a.abs()), "{a} {b}");
+                }
+            }
+        }
+    }
+}
