@@ -68,10 +68,12 @@ pub(crate) fn lanes<R: Copy, T: Copy>(
             *a = step(*a, *x);
         }
     }
-    for (a, x) in acc.iter_mut().zip(rest) {
-        *a = step(*a, *x);
+    // What is left does not touch the lanes, or they would leave their registers.
+    let mut tail = start;
+    for x in rest {
+        tail = step(tail, *x);
     }
-    joined(acc, join)
+    join(joined(acc, &join), tail)
 }
 
 /// Halves until one is left.

@@ -1494,10 +1494,12 @@ fn fast_dot<R: Real>(a: &[R], b: &[R]) -> R {
             *s += *x * *y;
         }
     }
-    for (s, (x, y)) in acc.iter_mut().zip(rest) {
-        *s += *x * *y;
+    // What is left does not touch the lanes, or they would leave their registers.
+    let mut sum = joined(acc, |a, b| a + b);
+    for (x, y) in rest {
+        sum += *x * *y;
     }
-    joined(acc, |a, b| a + b)
+    sum
 }
 
 fn axpy<R: Real>(a: R, x: &[R], y: &mut [R]) {

@@ -415,3 +415,55 @@ impl<R: Real> ValueMap<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::StreamKey;
+    use recall_theory::{Embedding, Setting};
+
+    #[test]
+    fn pairs_win_where_the_label_is_the_first_of_the_largest() {
+        let vocab = 700;
+        for law in [Embedding::Gaussian, Embedding::Sphere] {
+            let setting = Setting::new(vocab, 40, 4, 10).with_embeddings(law, law);
+            let embeddings = Embeddings::<f64>::draw(&setting, &StreamKey::from_text("pairs"));
+            let sides = Sides::new(&embeddings);
+            // Strong for some tokens, weak for others, on top of noise.
+            let rows = |j: usize, row: &mut [f64]| {
+                for (v, x) in row.iter_mut().enumerate() {
+                    *x = ((j * 37 + v * 101) as f64).sin();
+                }
+                row[(j * 3) % vocab] += (j % 7) as f64 * 20.0;
+                0.0
+            };
+            let map = ValueMap::accumulate(&sides, &rows);
+            let mut best = vec![(f64::NEG_INFINITY, 0); vocab];
+            map.for_each_label(&sides, &rows, |j, row, _| {
+                for (best, x) in best.iter_mut().zip(row) {
+                    if *x > best.0 {
+                        *best = (*x, j as u32);
+                    }
+                }
+            });
+            let pairs: Vec<(u32, u32)> = (0..vocab as u32)
+                .flat_map(|v| {
+                    let answer = best[v as usize].1;
+                    [(v, answer), (v, (answer + 1) % vocab as u32), (v, v)]
+                })
+                .collect();
+            let expected: Vec<bool> = pairs
+                .iter()
+                .map(|&(v, j)| best[v as usize].1 == j)
+                .collect();
+            assert_eq!(map.wins(&sides, &pairs), Some(expected));
+        }
+        // Where nothing is learned all labels tie, and the lowest answers.
+        let setting = Setting::new(5, 3, 4, 10);
+        let embeddings = Embeddings::<f64>::draw(&setting, &StreamKey::from_text("pairs"));
+        let sides = Sides::new(&embeddings);
+        let map = ValueMap::accumulate(&sides, &|_, _: &mut [f64]| 0.0);
+        let wins = map.wins(&sides, &[(2, 0), (2, 1), (0, 4), (4, 0)]);
+        assert_eq!(wins, Some(vec![true, false, false, true]));
+    }
+}
