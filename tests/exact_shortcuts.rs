@@ -40,7 +40,7 @@ impl<R: Real> World<R> {
             &self.batch,
             trigger_in_values,
         )
-        .unwrap()
+        .expect("the problem fits")
     }
 }
 
