@@ -526,6 +526,10 @@ impl Job {
     }
 
     /// Rough cost of the job, for scheduling (longest first), `--dry-run` and the memory check.
+    ///
+    /// Seconds without a hidden layer are fitted to 60 random configurations of each engine
+    /// (`docs/speed.md`, "Sweeps": within a factor of 2 there); those with one, and of the decoders,
+    /// are coarser and rather too large.
     #[must_use]
     pub fn cost(&self) -> Cost {
         let c = &self.config;
@@ -546,7 +550,7 @@ impl Job {
             Precision::F32 => 4.0,
             Precision::F64 => 8.0,
         };
-        let (gemm, scan) = (6.0e-12 * width, 0.6e-9);
+        let gemm = 6.0e-12 * width;
         if let (Some(mlp), Engine::Early) = (c.model.mlp(), c.engine) {
             let (m, d, out) = (mlp.width as f64, c.input.dim as f64, c.output.dim as f64);
             let features = n * m * (3.0 * 2.0 * d * gemm + 1.5e-9 * width / 4.0);
@@ -563,15 +567,26 @@ impl Job {
             return Cost { seconds, bytes };
         }
         if c.engine != Engine::Early {
-            // Three passes over the training batch with logits, two of them with gradients.
             let (di, d_out) = (c.input.dim as f64, c.output.dim as f64);
             // The value matrix acts on the features of a hidden layer, which are made and undone.
             let features = c.model.mlp().map_or(di, |mlp| mlp.width as f64);
-            let layer = c.model.mlp().map_or(0.0, |_| 2.0 * features * di);
-            let per_sample = 2.0 * v * d_out + 2.0 * features * d_out + layer;
-            let samples = 5.0 * n + c.test_sequences as f64;
-            let seconds = samples * (per_sample * gemm + v * 1.5e-9 + l * di * 1e-9)
-                + (2.0 * v * v * di + 4.0 * v * di * d_out) * gemm;
+            let fresh = n + c.test_sequences as f64;
+            let tables = 2.0 * v * v * di + 4.0 * v * di * d_out;
+            let seconds = if c.model.mlp().is_some() {
+                let per_sample = 2.0 * v * d_out + 2.0 * features * d_out + 2.0 * features * di;
+                (4.0 * n + fresh) * (per_sample * gemm + v * 1.5e-9 + l * di * 1e-9) + tables * gemm
+            } else {
+                // Products are at less than their rate, since saturated samples share rows; double
+                // exponentials take their own time.
+                let words = width / 4.0;
+                let products = fresh * (4.0 * v * d_out + 4.0 * di * d_out) + 3.0 * tables;
+                let doubled = if words > 1.0 { 1.8e-9 } else { 0.0 };
+                words * products * 1e-12
+                    + fresh * v * (1.9e-9 * words + doubled)
+                    + fresh * l * 15e-9
+                    + n * l * di * 0.57e-9
+                    + v * (di + d_out) * 6e-9
+            };
             let stored = width
                 * (v * (di + d_out) + 6.0 * features * d_out + v * di + 256.0 * 3.0 * features);
             let bytes = stored + 4.0 * (n + c.test_sequences as f64) * (l + 6.0) + 64.0 * (v + di);
@@ -580,13 +595,18 @@ impl Job {
                 bytes: bytes + 4.0 * f64::from(1 << 20),
             };
         }
-        let maps = if c.decompose { 7.0 } else { 2.5 };
+        // Label tables turned into value matrices, and those read out; five more of each to isolate
+        // the noise terms.
+        let parts = if c.decompose { 5.0 } else { 0.0 };
+        let (made, read) = (1.0 + parts, 2.5 + parts);
         let tokens = (n + c.test_sequences as f64) * (l + 1.0);
-        let seconds = 2e-3
-            + maps * (2.0 * v * v * (di + 1.0) + 2.0 * v * di * d_out) * gemm
-            + maps * v * v * scan
-            + v * (di + d_out) * 8e-9
-            + tokens * (6e-9 + maps * 2.5e-9);
+        let words = width / 4.0;
+        let products = (made + read) * (2.0 * v * v * di + 2.0 * v * di * d_out);
+        let seconds = words * products * 3.4e-12
+            + words * (made + read) * v * v * 0.45e-9
+            + v * (di + d_out) * 7.5e-9
+            + tokens * (2.4e-9 + parts * 0.8e-9)
+            + n * (1.6e-8 + words * di * 0.17e-9);
         let stored = match (di > 0.0, d_out > 0.0) {
             (true, true) => di * d_out,
             (true, false) => v * di,
@@ -878,6 +898,47 @@ mod tests {
         assert_eq!(plain.stream_key(), more.stream_key());
         let (a, b) = (plain.run().unwrap().outcome, more.run().unwrap().outcome);
         assert_eq!(a, Outcome { noise: None, ..b });
+    }
+
+    /// Seconds of the cost, of the job with one thing changed.
+    fn cost_with(engine: Engine, change: impl FnOnce(&mut Configuration)) -> f64 {
+        let mut config = job().config;
+        config.engine = engine;
+        change(&mut config);
+        let job = Job { config, ..job() };
+        job.cost().seconds
+    }
+
+    #[test]
+    fn cost_orders_jobs_by_size() {
+        let rates = exact(0.5, 2e9).config.engine;
+        for engine in [Engine::Early, rates] {
+            let small = cost_with(engine, |_| {});
+            for (what, larger) in [
+                ("V", cost_with(engine, |c| c.vocab *= 2)),
+                ("d", cost_with(engine, |c| c.input.dim *= 2)),
+                ("L", cost_with(engine, |c| c.len *= 2)),
+                ("N", cost_with(engine, |c| c.samples = Samples::Finite(400))),
+                ("fresh", cost_with(engine, |c| c.test_sequences *= 2)),
+            ] {
+                assert!(larger > small, "{engine:?}: {what}");
+            }
+            let single = cost_with(engine, |c| c.precision = Precision::F32);
+            assert!(single < small, "{engine:?}");
+        }
+        assert!(
+            cost_with(Engine::Early, |c| c.decompose = true) > cost_with(Engine::Early, |_| {})
+        );
+        // Literal descent makes N x V logits, the small-step limit none.
+        let large = |c: &mut Configuration| c.samples = Samples::Finite(100_000);
+        assert!(cost_with(rates, large) > 5.0 * cost_with(Engine::Early, large));
+    }
+
+    #[test]
+    fn cost_grows_linearly_in_samples_in_the_end() {
+        let at = |n| cost_with(Engine::Early, |c| c.samples = Samples::Finite(n));
+        let (one, two) = (at(4_000_000), at(8_000_000));
+        assert!((two / one - 2.0).abs() < 0.02, "{}", two / one);
     }
 
     fn exact(eta: f64, gamma_w: f64) -> Job {

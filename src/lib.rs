@@ -24,7 +24,7 @@ pub mod reproduce;
 pub mod rerun;
 pub mod rng;
 pub mod runner;
-mod simd;
+pub mod simd;
 pub mod spec;
 pub mod stats;
 pub mod store;

@@ -7,7 +7,7 @@
 
 /// A loop to be compiled once per instruction set. `run` must be `#[inline(always)]`, and so must
 /// what it calls.
-pub(crate) trait Kernel {
+pub trait Kernel {
     /// What the loop returns.
     type Output;
     /// The loop.
@@ -17,7 +17,7 @@ pub(crate) trait Kernel {
 /// Runs a kernel on the widest vectors that the processor has.
 #[inline]
 #[allow(unsafe_code)]
-pub(crate) fn widest<K: Kernel>(kernel: K) -> K::Output {
+pub fn widest<K: Kernel>(kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
