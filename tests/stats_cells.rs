@@ -1,13 +1,13 @@
 //! Tests of accuracy formulas over cells against synthetic cells with known errors.
 
 use rand::distr::Distribution;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::Normal;
 use recall_capacity::stats::cells::{CellError, Scatter, change_along, mean_error};
 use recall_capacity::stats::equivalence::compare;
 use recall_capacity::stats::power::test_power;
 use recall_capacity::stats::verdict::{AccuracyEvidence, Claim, Evidence, Policy, Verdict, decide};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-use rand_distr::Normal;
 
 const CELLS: usize = 12;
 const TRIALS: usize = 8;
@@ -142,7 +142,7 @@ fn at_the_printed_deviation_each_test_has_its_power() {
     let (alpha, power) = (0.01, 0.8);
     // What a report prints on average over repetitions, as a design would state it.
     let mut rng = ChaCha8Rng::seed_from_u64(31);
-    let mut printed = [0.0; 3];
+    let (mut printed, mut at_zero) = ([0.0; 3], 0.0);
     const DESIGNS: usize = 40;
     for _ in 0..DESIGNS {
         let cells = cells(&|_| 0.0, &mut rng);
@@ -156,15 +156,18 @@ fn at_the_printed_deviation_each_test_has_its_power() {
         printed[1] += sum(&change.expect("it varies"));
         let scatter = Scatter::of(&cells).expect("cells");
         let of_scatter = scatter.power(MAX_SD, alpha, power).expect("a power");
-        assert!(of_scatter.support_at_zero > 0.99);
-        assert!(of_scatter.supportable_deviation.is_some_and(|d| d < MAX_SD));
-        assert!(of_scatter.smallest_margin < MAX_SD);
+        let enough = of_scatter.support_at_zero >= power;
+        assert_eq!(of_scatter.supportable_deviation.is_some(), enough);
+        assert_eq!(of_scatter.smallest_margin <= MAX_SD, enough);
+        at_zero += of_scatter.support_at_zero / DESIGNS as f64;
         printed[2] += of_scatter.refutable_deviation;
     }
     let [mean, change, scatter] = printed.map(|x| x / DESIGNS as f64);
     let refuted = |delta: &dyn Fn(usize) -> f64, p: &dyn Fn(&[CellError]) -> (f64, f64)| {
         shares(delta, 41, p, alpha).1
     };
+    let supported = shares(&|_| 0.0, 42, &of_scatter, alpha).0;
+    assert!((supported - at_zero).abs() < 0.06, "{supported} {at_zero}");
     for (what, share) in [
         ("mean", refuted(&|_| mean, &of_mean)),
         ("change", refuted(&line(change), &of_change)),

@@ -69,9 +69,10 @@ pub(super) fn judge(
             .filter(|(_, logs): &(&str, Vec<f64>)| logs.iter().all(|x| x.is_finite()))
             .collect();
         let evidence = AccuracyEvidence::of(&errors, &sizes, test.margin, test.max_sd, 0.95)?;
-        let largest = errors
-            .iter()
-            .fold(0.0f64, |a, c| if c.error.abs() > a.abs() { c.error } else { a });
+        let largest = errors.iter().fold(
+            0.0f64,
+            |a, c| if c.error.abs() > a.abs() { c.error } else { a },
+        );
         let changes: String = evidence
             .trends
             .iter()

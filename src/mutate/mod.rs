@@ -15,10 +15,11 @@ pub use plan::{CONSTANTS, EXPONENTS, Planned, Untouched, plan};
 
 use crate::experiment::{AnalysisError, Measured, Predictor, Records, Theory, for_each, measure};
 use crate::report::describe_verdict;
-use crate::spec::{Design, Experiment, Profile};
+use crate::spec::{Design, Experiment, Kind, Profile};
 use crate::stats::StatsError;
 use crate::stats::verdict::{
-    Claim, ClaimVerdict, Comparison, Evidence, Policy, Verdict, Weighed, decide, decide_weighed, weigh,
+    Claim, ClaimVerdict, Comparison, Evidence, Policy, Verdict, Weighed, decide, decide_weighed,
+    weigh,
 };
 
 /// What became of a mutant.
@@ -142,6 +143,7 @@ impl Bench {
             .iter()
             .filter_map(|e| Some((e, e.design(profile)?)))
             .collect();
+        prepare(&designs);
         let measured = for_each(&designs, |(e, design)| measure(e, design, records));
         let mut bench = Bench {
             profile,
@@ -191,7 +193,11 @@ impl Bench {
         let verdicts = decide(&family, &policy)?;
         let weighed: Vec<Vec<Weighed>> = honest
             .iter()
-            .map(|own| own.iter().map(|c| weigh(c, family.len(), &policy)).collect())
+            .map(|own| {
+                own.iter()
+                    .map(|c| weigh(c, family.len(), &policy))
+                    .collect()
+            })
             .collect::<Result<_, _>>()?;
         let whole = Whole {
             honest: &honest,
@@ -218,13 +224,7 @@ impl Bench {
         })
     }
 
-    fn judge(
-        &self,
-        index: usize,
-        planned: &Planned,
-        whole: &Whole,
-        policy: &Policy,
-    ) -> Row {
+    fn judge(&self, index: usize, planned: &Planned, whole: &Whole, policy: &Policy) -> Row {
         let Whole {
             honest, verdicts, ..
         } = *whole;
@@ -327,6 +327,32 @@ impl Bench {
             && ((formula && change.is_gross()) || row.detectable == Some(true));
         row
     }
+}
+
+/// Asks the theory for all that the experiments will ask it for, setting by setting, so that a
+/// single large experiment does not keep one thread alone busy. The answers are remembered.
+fn prepare(designs: &[(&Experiment, &Design)]) {
+    let mut asked = Vec::new();
+    for (experiment, design) in designs {
+        let settings = || design.blocks.iter().filter_map(|b| b.settings().ok());
+        for s in settings().flatten() {
+            asked.push((s, &experiment.kind));
+        }
+    }
+    for_each(&asked, |(s, kind)| match kind {
+        Kind::Threshold { search, .. } => {
+            let _ = Theory.critical(s, search.axis, search.criterion);
+        }
+        Kind::Curves { quantities, .. } => {
+            for quantity in quantities.iter().take(1) {
+                let _ = Theory.accuracy(*quantity, s);
+            }
+        }
+        Kind::Phase { quantity, .. } => {
+            let _ = Theory.accuracy(*quantity, s);
+        }
+        _ => {}
+    });
 }
 
 /// The claims under the unchanged theory, weighed once.
