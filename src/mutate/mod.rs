@@ -248,11 +248,11 @@ impl Bench {
                 .map(|c| weigh(c, whole.claims, policy))
                 .collect::<Result<_, _>>()?;
             let mut family: Vec<(&Claim, &Weighed)> = Vec::new();
-            for i in 0..honest.len() {
+            for (i, unchanged) in honest.iter().zip(whole.weighed).enumerate() {
                 let (claims, weighed) = if i == index {
                     (&claims, &own)
                 } else {
-                    (&honest[i], &whole.weighed[i])
+                    unchanged
                 };
                 family.extend(claims.iter().zip(weighed));
             }
