@@ -424,9 +424,9 @@ fn default_constant() -> f64 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccuracyTest {
-    /// Margin of the mean signed error.
+    /// Margin of the mean signed error, and of its change along each size over the design.
     pub margin: f64,
-    /// Largest standard deviation of the error over cells.
+    /// Margin of the standard deviation of the formula's error over cells.
     pub max_sd: f64,
     /// The window: cells whose predicted attention accuracy is at least this.
     #[serde(default)]

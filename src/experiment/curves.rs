@@ -5,6 +5,7 @@ use recall_theory::Setting;
 use super::Records;
 use super::cells::{Cell, measure, samples_text};
 use super::findings::{Findings, NamedFigure, Table};
+use super::law::Factors;
 use super::predicted::{accuracy_of, at};
 use super::predictor::{Predictor, Theory};
 use crate::figure::{Axis, Figure, Line, PanelGrid, Point, Points, Style, XyFigure};
@@ -12,8 +13,8 @@ use crate::spec::{
     AccuracyTest, Block, Design, Experiment, OneOrMany, Quantity, SearchAxis, SweepAxis,
 };
 use crate::stats::StatsError;
-use crate::stats::interval::mean_of_seeds;
-use crate::stats::verdict::{Claim, Evidence, FormulaEvidence, PointCount};
+use crate::stats::cells::CellError;
+use crate::stats::verdict::{AccuracyEvidence, Claim, Evidence};
 
 /// Whether a cell lies in the window of the test, which was fixed before the run and looks at
 /// predictions only.
@@ -24,7 +25,7 @@ pub(super) fn in_window(test: &AccuracyTest, cell: &Cell, predictor: &dyn Predic
             || predictor.accuracy(Quantity::Attention, &cell.setting) >= test.min_attention)
 }
 
-/// Mean signed error over the cells of the window, block by block, as evidence: cells of one block
+/// Signed errors over the cells of the window, block by block, as evidence: cells of one block
 /// share the error of the formula, so blocks are not pooled.
 pub(super) fn judge(
     experiment: &Experiment,
@@ -50,22 +51,47 @@ pub(super) fn judge(
             ));
             continue;
         }
-        let errors: Vec<f64> = inside.iter().map(|c| c.error()).collect();
-        let mean = mean_of_seeds(&errors, 0.95)?;
-        let n = errors.len() as f64;
-        let sd = mean.standard_error * n.sqrt();
-        let chi_squared: f64 = inside.iter().map(|c| c.z().powi(2)).sum();
-        let typical = inside
+        let errors: Vec<CellError> = inside
             .iter()
-            .map(|c| c.measured.standard_error.powi(2))
-            .sum::<f64>()
-            / n;
-        let largest = errors
+            .map(|c| CellError {
+                error: c.error(),
+                standard_error: c.measured.standard_error,
+                df: c.measured.df,
+            })
+            .collect();
+        let settings: Vec<Setting> = inside.iter().map(|c| c.setting).collect();
+        let factors = Factors::of(&settings, None);
+        let sizes: Vec<(&str, Vec<f64>)> = factors
+            .names
             .iter()
-            .fold(0.0f64, |a, e| if e.abs() > a.abs() { *e } else { a });
+            .zip(&factors.value)
+            .map(|(name, size)| (*name, settings.iter().map(|s| size(s).ln()).collect()))
+            .filter(|(_, logs): &(&str, Vec<f64>)| logs.iter().all(|x| x.is_finite()))
+            .collect();
+        let evidence = AccuracyEvidence::of(&errors, &sizes, test.margin, test.max_sd, 0.95)?;
+        let largest = errors.iter().fold(
+            0.0f64,
+            |a, c| if c.error.abs() > a.abs() { c.error } else { a },
+        );
+        let changes: String = evidence
+            .trends
+            .iter()
+            .map(|t| {
+                format!(
+                    "; change along log {} {:+.4} ± {:.4}",
+                    t.name, t.change.value, t.change.standard_error
+                )
+            })
+            .collect();
         findings.notes.push(format!(
-            "{name}: {} cells in the window, {outside} outside (shown, not judged); mean signed error measured − formula {:+.4} (95 % interval {:+.4} to {:+.4}), standard deviation over cells {sd:.4}, largest {largest:+.3}; root mean square standard error of one cell {:.4}, χ² of the errors {chi_squared:.1}.",
-            inside.len(), mean.value, mean.lower, mean.upper, typical.sqrt(),
+            "{name}: {} cells in the window, {outside} outside (shown, not judged); mean signed error measured − formula {:+.4} (95 % interval {:+.4} to {:+.4}, from the trials){changes}; scatter over cells beyond the noise {:.4}, largest error {largest:+.3}; root mean square standard error of one cell {:.4}.",
+            inside.len(),
+            evidence.mean.value,
+            evidence.mean.lower,
+            evidence.mean.upper,
+            evidence.scatter.estimate(),
+            (errors.iter().map(|c| c.standard_error.powi(2)).sum::<f64>() / errors.len() as f64)
+                .sqrt(),
         ));
         let id = if blocks.len() == 1 {
             experiment.id.clone()
@@ -74,17 +100,7 @@ pub(super) fn judge(
         };
         findings.claims.push(Claim {
             id,
-            evidence: Evidence::Formula(FormulaEvidence {
-                mean,
-                sd,
-                margin: test.margin,
-                max_sd: test.max_sd,
-                trends: Vec::new(),
-                points: PointCount {
-                    total: inside.len(),
-                    censored: 0,
-                },
-            }),
+            evidence: Evidence::Accuracy(evidence),
         });
     }
     note_deviating(test, cells, window, blocks, findings);

@@ -15,9 +15,12 @@ pub use plan::{CONSTANTS, EXPONENTS, Planned, Untouched, plan};
 
 use crate::experiment::{AnalysisError, Measured, Predictor, Records, Theory, for_each, measure};
 use crate::report::describe_verdict;
-use crate::spec::{Design, Experiment, Profile};
+use crate::spec::{Design, Experiment, Kind, Profile};
 use crate::stats::StatsError;
-use crate::stats::verdict::{Claim, ClaimVerdict, Evidence, Policy, Verdict, decide};
+use crate::stats::verdict::{
+    Claim, ClaimVerdict, Comparison, Evidence, Policy, Verdict, Weighed, decide, decide_weighed,
+    weigh,
+};
 
 /// What became of a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -140,6 +143,7 @@ impl Bench {
             .iter()
             .filter_map(|e| Some((e, e.design(profile)?)))
             .collect();
+        prepare(&designs);
         let measured = for_each(&designs, |(e, design)| measure(e, design, records));
         let mut bench = Bench {
             profile,
@@ -185,7 +189,22 @@ impl Bench {
     pub fn run(&self) -> Result<Outcome, StatsError> {
         let honest = self.all_claims(&Theory)?;
         let policy = Policy::default();
-        let verdicts = decide(&honest.concat(), &policy)?;
+        let family = honest.concat();
+        let verdicts = decide(&family, &policy)?;
+        let weighed: Vec<Vec<Weighed>> = honest
+            .iter()
+            .map(|own| {
+                own.iter()
+                    .map(|c| weigh(c, family.len(), &policy))
+                    .collect()
+            })
+            .collect::<Result<_, _>>()?;
+        let whole = Whole {
+            honest: &honest,
+            weighed: &weighed,
+            verdicts: &verdicts,
+            claims: family.len(),
+        };
         let mut tasks = Vec::new();
         let mut untouched = Vec::new();
         for (i, (experiment, design, measured)) in self.experiments.iter().enumerate() {
@@ -194,7 +213,7 @@ impl Bench {
             untouched.extend(left);
         }
         let mutants: Vec<Row> = for_each(&tasks, |(i, planned)| {
-            self.judge(*i, planned, &honest, &verdicts, &policy)
+            self.judge(*i, planned, &whole, &policy)
         });
         Ok(Outcome {
             profile: self.profile,
@@ -205,14 +224,10 @@ impl Bench {
         })
     }
 
-    fn judge(
-        &self,
-        index: usize,
-        planned: &Planned,
-        honest: &[Vec<Claim>],
-        verdicts: &[ClaimVerdict],
-        policy: &Policy,
-    ) -> Row {
+    fn judge(&self, index: usize, planned: &Planned, whole: &Whole, policy: &Policy) -> Row {
+        let Whole {
+            honest, verdicts, ..
+        } = *whole;
         let experiment = &self.experiments[index].0;
         let Mutant { site, change, .. } = planned.mutant;
         let mut row = Row {
@@ -228,11 +243,20 @@ impl Bench {
             parts: Vec::new(),
         };
         let judged = self.claims(index, &planned.mutant).and_then(|claims| {
-            let mut family: Vec<Claim> = Vec::new();
-            for (i, own) in honest.iter().enumerate() {
-                family.extend_from_slice(if i == index { &claims } else { own });
+            let own: Vec<Weighed> = claims
+                .iter()
+                .map(|c| weigh(c, whole.claims, policy))
+                .collect::<Result<_, _>>()?;
+            let mut family: Vec<(&Claim, &Weighed)> = Vec::new();
+            for (i, unchanged) in honest.iter().zip(whole.weighed).enumerate() {
+                let (claims, weighed) = if i == index {
+                    (&claims, &own)
+                } else {
+                    unchanged
+                };
+                family.extend(claims.iter().zip(weighed));
             }
-            let judged = decide(&family, policy)?;
+            let judged = decide_weighed(&family, policy)?;
             Ok((claims, judged))
         });
         let (claims, judged) = match judged {
@@ -266,7 +290,13 @@ impl Bench {
                 Verdict::Refuted => refuted = true,
                 Verdict::Supported => {}
                 Verdict::Inconclusive { .. } => {
-                    open = open.or(Some(format!("{}: {verdict}", before.id)));
+                    let of = farthest(&new).map_or_else(String::new, |c| {
+                        format!(
+                            ", {} {:+.3} ± {:.3}",
+                            c.name, c.test.deviation, c.test.standard_error
+                        )
+                    });
+                    open = open.or(Some(format!("{}: {verdict}{of}", before.id)));
                 }
             }
             row.parts.push(Part {
@@ -291,12 +321,54 @@ impl Bench {
             Fate::Unseen => "no number that a claim rests on changes".into(),
             Fate::Supported => why_supported(&row),
         };
-        let whole = !matches!(site, Site::Term(_) | Site::Component(_));
+        let formula = !matches!(site, Site::Term(_) | Site::Component(_));
         row.defect = row.verdict == Fate::Supported
             && !row.bound
-            && ((whole && change.is_gross()) || row.detectable == Some(true));
+            && ((formula && change.is_gross()) || row.detectable == Some(true));
         row
     }
+}
+
+/// Asks the theory for all that the experiments will ask it for, setting by setting, so that a
+/// single large experiment does not keep one thread alone busy. The answers are remembered.
+fn prepare(designs: &[(&Experiment, &Design)]) {
+    let mut asked = Vec::new();
+    for (experiment, design) in designs {
+        let settings = || design.blocks.iter().filter_map(|b| b.settings().ok());
+        for s in settings().flatten() {
+            asked.push((s, &experiment.kind));
+        }
+    }
+    for_each(&asked, |(s, kind)| match kind {
+        Kind::Threshold { search, .. } => {
+            let _ = Theory.critical(s, search.axis, search.criterion);
+        }
+        Kind::Curves { quantities, .. } => {
+            for quantity in quantities.iter().take(1) {
+                let _ = Theory.accuracy(*quantity, s);
+            }
+        }
+        Kind::Phase { quantity, .. } => {
+            let _ = Theory.accuracy(*quantity, s);
+        }
+        _ => {}
+    });
+}
+
+/// The claims under the unchanged theory, weighed once.
+#[derive(Clone, Copy)]
+struct Whole<'a> {
+    honest: &'a [Vec<Claim>],
+    weighed: &'a [Vec<Weighed>],
+    verdicts: &'a [ClaimVerdict],
+    claims: usize,
+}
+
+/// The comparison that speaks most against support.
+fn farthest(v: &ClaimVerdict) -> Option<&Comparison> {
+    v.comparisons
+        .iter()
+        .max_by(|a, b| a.test.p_equivalent.total_cmp(&b.test.p_equivalent))
 }
 
 fn why_supported(row: &Row) -> String {
@@ -331,6 +403,15 @@ fn differs(a: &Evidence, b: &Evidence) -> bool {
         (Evidence::Formula(a), Evidence::Formula(b)) => {
             far(a.mean.value, b.mean.value) || far(a.sd, b.sd) || a.trends.len() != b.trends.len()
         }
+        (Evidence::Accuracy(a), Evidence::Accuracy(b)) => {
+            far(a.mean.value, b.mean.value)
+                || far(a.scatter.sum_of_squares, b.scatter.sum_of_squares)
+                || a.trends.len() != b.trends.len()
+                || a.trends
+                    .iter()
+                    .zip(&b.trends)
+                    .any(|(a, b)| far(a.change.value, b.change.value))
+        }
         (Evidence::Bound(a), Evidence::Bound(b)) => a
             .tests
             .iter()
@@ -341,12 +422,14 @@ fn differs(a: &Evidence, b: &Evidence) -> bool {
 }
 
 /// The comparison that a mutant moves farthest in units of what is refutable: by how much, and
-/// from where it is refutable.
+/// from where it is refutable. Comparisons that the mutant's own margin holds back both ways
+/// (pre-asymptotic exponents) could refute nothing and do not take part.
 fn shift(old: &ClaimVerdict, new: &ClaimVerdict) -> Option<(f64, f64)> {
     old.comparisons
         .iter()
         .filter_map(|a| {
             let b = new.comparisons.iter().find(|b| b.name == a.name)?;
+            b.power.as_ref()?;
             let moved = ((b.estimate - b.target) - (a.estimate - a.target)).abs();
             Some((moved, a.power.as_ref()?.refutable_deviation))
         })

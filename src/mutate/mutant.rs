@@ -164,20 +164,28 @@ fn size(s: &Setting, axis: SearchAxis) -> Option<f64> {
 /// Smallest size of an axis that a formula is asked at.
 const SMALLEST: f64 = 2.0;
 
-/// Points of the lattice on which accuracies are tabulated in the sample size, each a factor
-/// `sqrt(2)` from the next: mutants by the hundred ask between the same few values.
+/// Size from which accuracies are tabulated; they are asked for directly below it.
+fn tabulated_from(axis: SearchAxis) -> f64 {
+    match axis {
+        SearchAxis::Samples => 64.0,
+        SearchAxis::Dim | SearchAxis::Width | SearchAxis::Vocab => 24.0,
+    }
+}
+
+/// Points of the lattice on which accuracies are tabulated, each a factor `sqrt(2)` from the next:
+/// mutants by the hundred ask between the same few values.
 fn lattice(k: i64) -> f64 {
     (0.5 * k as f64 * std::f64::consts::LN_2).exp().round()
 }
 
 /// An accuracy at a size that need not be an integer.
 ///
-/// In the samples, cubic interpolation of the log odds on a lattice of factor `sqrt(2)`; linear
-/// interpolation between integers elsewhere and below 64.
+/// Cubic interpolation of the log odds on a lattice of factor `sqrt(2)`; linear interpolation
+/// between integers at small sizes.
 fn accuracy_at(quantity: Quantity, s: &Setting, axis: SearchAxis, x: f64) -> f64 {
     let x = x.max(SMALLEST);
     let exact = |x: f64| Theory.accuracy(quantity, &at(s, axis, x as u64));
-    if axis != SearchAxis::Samples || x < 64.0 {
+    if x < tabulated_from(axis) {
         let (lo, hi) = (x.floor(), x.ceil());
         if lo == hi {
             return exact(lo);

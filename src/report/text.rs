@@ -93,12 +93,18 @@ pub fn verdict_rows(v: &ClaimVerdict, evidence: &Evidence) -> Vec<[String; 7]> {
             target,
             margin,
             p,
-            "—".into(),
+            v.refutable_excess
+                .map_or_else(|| "—".into(), |x| format!("— / {x:.3}")),
         ]];
     }
     let name = |name: &str| match (evidence, v.id.ends_with("/constant")) {
         (Evidence::Formula(_), true) => "mean log(measured/formula)".to_owned(),
         (Evidence::Formula(_), false) => "mean error (measured − formula)".to_owned(),
+        (Evidence::Accuracy(_), _) => match name {
+            "mean error" => "mean error (measured − formula)".to_owned(),
+            "scatter" => "scatter of the error over cells, beyond noise".to_owned(),
+            change => format!("{change} of the error, over the design"),
+        },
         _ => format!("exponent of {name}"),
     };
     v.comparisons

@@ -9,11 +9,14 @@
 //!    test for curvature ([`curvature`]);
 //! 3. exponents and constants against theory -> p-values ([`equivalence`]),
 //!    their power ([`power`]) and a [`verdict::Verdict`] after correction for
-//!    the number of claims ([`multiplicity`]).
+//!    the number of claims ([`multiplicity`]);
+//! 4. accuracies of the cells of a design against a formula -> mean error, trends
+//!    and scatter ([`cells`]), judged in the same family.
 //!
-//! Derivations stand beside the code in `threshold.md`, `regression.md` and
-//! `verdict.md`.
+//! Derivations stand beside the code in `threshold.md`, `regression.md`, `cells.md`
+//! and `verdict.md`.
 
+pub mod cells;
 pub mod crossing;
 pub mod curvature;
 pub(crate) mod distribution;

@@ -124,6 +124,33 @@ pub fn refutation_power(
     ))
 }
 
+/// Smallest true excess over a bound that [`super::equivalence::bound_test`] refutes
+/// (`p_violated` <= alpha) with the power asked for.
+///
+/// # Errors
+/// As [`test_power`].
+pub fn refutable_excess(
+    standard_error: f64,
+    df: Option<f64>,
+    alpha: f64,
+    power: f64,
+) -> Result<f64, StatsError> {
+    let law = ErrorLaw::new(df, alpha)?;
+    require_positive("standard_error", standard_error)?;
+    require_open_unit("power", power)?;
+    require(power > alpha, "power", power, "larger than alpha")?;
+    let t = t_quantile(1.0 - alpha, df);
+    let caught = |d: f64| -> f64 {
+        let nodes = law.nodes.iter();
+        nodes.map(|&(s, w)| w * normal_cdf(d - t * s)).sum()
+    };
+    let mut high = 1.0;
+    while caught(high) < power {
+        high *= 2.0;
+    }
+    Ok(standard_error * bisect(0.0, high, |d| caught(d) < power))
+}
+
 fn require_positive(name: &'static str, value: f64) -> Result<(), StatsError> {
     require(
         value > 0.0 && value.is_finite(),

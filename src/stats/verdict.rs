@@ -8,13 +8,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cells::{CellError, Scatter, change_along, mean_error};
 use super::curvature::CurvatureTest;
 use super::distribution::t_upper_tail;
 use super::equivalence::{BoundTest, EquivalenceTest, compare};
 use super::error::{StatsError, require, require_open_unit};
 use super::interval::{Estimate, mean_and_sd, mean_of_seeds};
 use super::multiplicity::holm;
-use super::power::{TestPower, test_power};
+use super::power::{TestPower, refutable_excess, test_power};
 use super::regression::{Coefficient, Observation, RegressionOptions, fit_loglog};
 use super::threshold::Threshold;
 
@@ -271,6 +272,72 @@ pub struct BoundEvidence {
     pub points: PointCount,
 }
 
+/// Change of an accuracy formula's error along one size of the design.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorTrend {
+    /// Name of the size.
+    pub name: String,
+    /// Slope of the error along the logarithm of the size, times the range of that.
+    pub change: Estimate,
+}
+
+/// A formula for accuracies: measured minus formula should be near 0 in every cell of the design.
+///
+/// The mean alone would let errors of both signs cancel, so the change of the error along each
+/// size and the scatter over cells beyond the noise of the trials are judged with it. All three
+/// must agree for support, and each may refute.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AccuracyEvidence {
+    /// Mean error over the cells, its standard error from the trials.
+    pub mean: Estimate,
+    /// Change of the error along each size that varies.
+    pub trends: Vec<ErrorTrend>,
+    /// Scatter of the formula's errors over the cells.
+    pub scatter: Scatter,
+    /// Margin of the mean and of each change.
+    pub margin: f64,
+    /// Margin of the scatter.
+    pub max_sd: f64,
+    /// Cells of the design.
+    pub points: PointCount,
+}
+
+impl AccuracyEvidence {
+    /// Evidence from the cells of a design. `sizes` are the logarithms of the sizes, one for each
+    /// cell; those that do not vary are left out.
+    ///
+    /// # Errors
+    /// [`StatsError::TooFewObservations`] below three cells; other variants for invalid input.
+    pub fn of<S: AsRef<str>>(
+        cells: &[CellError],
+        sizes: &[(S, Vec<f64>)],
+        margin: f64,
+        max_sd: f64,
+        confidence: f64,
+    ) -> Result<Self, StatsError> {
+        let mut trends = Vec::new();
+        for (name, logs) in sizes {
+            if let Some(change) = change_along(cells, logs, confidence)? {
+                trends.push(ErrorTrend {
+                    name: name.as_ref().to_owned(),
+                    change,
+                });
+            }
+        }
+        Ok(Self {
+            mean: mean_error(cells, confidence)?,
+            trends,
+            scatter: Scatter::of(cells)?,
+            margin,
+            max_sd,
+            points: PointCount {
+                total: cells.len(),
+                censored: 0,
+            },
+        })
+    }
+}
+
 /// What a claim is judged by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -280,6 +347,8 @@ pub enum Evidence {
     Law(LawEvidence),
     /// A formula with its constant.
     Formula(FormulaEvidence),
+    /// A formula for accuracies.
+    Accuracy(AccuracyEvidence),
     /// An upper bound.
     Bound(BoundEvidence),
 }
@@ -364,7 +433,7 @@ pub enum InconclusiveReason {
 /// One number set beside its prediction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// Name of the exponent, or `mean log ratio`.
+    /// Name of the exponent, `mean log ratio`, `mean error`, `change along log ...` or `scatter`.
     pub name: String,
     /// The measured number.
     pub estimate: f64,
@@ -394,6 +463,25 @@ pub struct ClaimVerdict {
     pub p_refute_adjusted: f64,
     /// The single comparisons; empty for a bound.
     pub comparisons: Vec<Comparison>,
+    /// For a bound: in the comparison that comes closest to it, the smallest true excess that is
+    /// refuted with the power asked for, at level alpha / (number of claims) / (number of
+    /// comparisons).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refutable_excess: Option<f64>,
+}
+
+/// A claim's own p-values and powers, before the family is looked at.
+#[derive(Debug, Clone)]
+pub struct Weighed(RawResult);
+
+/// Weighs one claim of a family of `family` claims.
+///
+/// # Errors
+/// As [`decide`].
+pub fn weigh(claim: &Claim, family: usize, policy: &Policy) -> Result<Weighed, StatsError> {
+    check(policy)?;
+    let strictest_alpha = policy.alpha / family.max(1) as f64;
+    RawResult::new(&claim.evidence, strictest_alpha, policy.power).map(Weighed)
 }
 
 /// Judges a family of claims.
@@ -410,6 +498,48 @@ pub struct ClaimVerdict {
 /// [`StatsError::InvalidParameter`] for a policy or evidence outside its domain,
 /// such as a claim without any comparison.
 pub fn decide(claims: &[Claim], policy: &Policy) -> Result<Vec<ClaimVerdict>, StatsError> {
+    check(policy)?;
+    let weighed: Vec<(&Claim, Weighed)> = claims
+        .iter()
+        .map(|claim| Ok((claim, weigh(claim, claims.len(), policy)?)))
+        .collect::<Result<_, StatsError>>()?;
+    decide_weighed(&weighed, policy)
+}
+
+/// [`decide`] with claims that were weighed before: when one claim of a family changes, the others
+/// need no second look.
+///
+/// # Errors
+/// As [`decide`].
+pub fn decide_weighed<W: std::borrow::Borrow<Weighed>>(
+    claims: &[(&Claim, W)],
+    policy: &Policy,
+) -> Result<Vec<ClaimVerdict>, StatsError> {
+    check(policy)?;
+    let raw: Vec<&RawResult> = claims.iter().map(|(_, w)| &w.borrow().0).collect();
+    let support = holm(&raw.iter().map(|r| r.p_support).collect::<Vec<_>>())?;
+    let refute = holm(&raw.iter().map(|r| r.p_refute).collect::<Vec<_>>())?;
+    claims
+        .iter()
+        .zip(raw)
+        .enumerate()
+        .map(|(i, ((claim, _), raw))| {
+            let verdict = judge(&claim.evidence, raw, support[i], refute[i], policy)?;
+            Ok(ClaimVerdict {
+                id: claim.id.clone(),
+                verdict,
+                p_support: raw.p_support,
+                p_refute: raw.p_refute,
+                p_support_adjusted: support[i],
+                p_refute_adjusted: refute[i],
+                comparisons: raw.comparisons.clone(),
+                refutable_excess: raw.refutable_excess,
+            })
+        })
+        .collect()
+}
+
+fn check(policy: &Policy) -> Result<(), StatsError> {
     require_open_unit("alpha", policy.alpha)?;
     require(policy.alpha < 0.5, "alpha", policy.alpha, "below 1/2")?;
     require_open_unit("power", policy.power)?;
@@ -419,37 +549,16 @@ pub fn decide(claims: &[Claim], policy: &Policy) -> Result<Vec<ClaimVerdict>, St
         policy.max_censored_fraction,
         "between 0 and 1",
     )?;
-    let strictest_alpha = policy.alpha / claims.len().max(1) as f64;
-    let raw: Vec<RawResult> = claims
-        .iter()
-        .map(|claim| RawResult::new(&claim.evidence, strictest_alpha, policy.power))
-        .collect::<Result<_, _>>()?;
-    let support = holm(&raw.iter().map(|r| r.p_support).collect::<Vec<_>>())?;
-    let refute = holm(&raw.iter().map(|r| r.p_refute).collect::<Vec<_>>())?;
-    claims
-        .iter()
-        .zip(raw)
-        .enumerate()
-        .map(|(i, (claim, raw))| {
-            let verdict = judge(&claim.evidence, &raw, support[i], refute[i], policy)?;
-            Ok(ClaimVerdict {
-                id: claim.id.clone(),
-                verdict,
-                p_support: raw.p_support,
-                p_refute: raw.p_refute,
-                p_support_adjusted: support[i],
-                p_refute_adjusted: refute[i],
-                comparisons: raw.comparisons,
-            })
-        })
-        .collect()
+    Ok(())
 }
 
 /// The p-values of one claim before correction over the family.
+#[derive(Debug, Clone)]
 struct RawResult {
     p_support: f64,
     p_refute: f64,
     comparisons: Vec<Comparison>,
+    refutable_excess: Option<f64>,
 }
 
 impl RawResult {
@@ -479,7 +588,12 @@ impl RawResult {
             Evidence::Law(law) => law
                 .exponents
                 .iter()
-                .map(|e| comparison(&e.name, &e.estimate, e.target, e.margin.value))
+                .map(|e| {
+                    let mut one = comparison(&e.name, &e.estimate, e.target, e.margin.value)?;
+                    // Held back both ways: nothing could have been found.
+                    one.power = one.power.filter(|_| !e.margin.capped);
+                    Ok(one)
+                })
                 .collect::<Result<Vec<_>, StatsError>>()?,
             Evidence::Formula(formula) => {
                 vec![comparison(
@@ -489,13 +603,48 @@ impl RawResult {
                     formula.margin,
                 )?]
             }
+            Evidence::Accuracy(accuracy) => {
+                let mut all = vec![comparison(
+                    "mean error",
+                    &accuracy.mean,
+                    0.0,
+                    accuracy.margin,
+                )?];
+                for t in &accuracy.trends {
+                    let name = format!("change along log {}", t.name);
+                    all.push(comparison(&name, &t.change, 0.0, accuracy.margin)?);
+                }
+                let scatter = &accuracy.scatter;
+                all.push(Comparison {
+                    name: "scatter".to_owned(),
+                    estimate: scatter.estimate(),
+                    target: 0.0,
+                    test: scatter.test(accuracy.max_sd)?,
+                    power: if scatter.noise > 0.0 {
+                        Some(scatter.power(accuracy.max_sd, alpha, power)?)
+                    } else {
+                        None
+                    },
+                });
+                all
+            }
             Evidence::Bound(bound) => {
                 let parts = bound.tests.iter().map(|t| (t.p_kept, t.p_violated));
                 let (p_support, p_refute) = combine(parts)?;
+                let closest = bound
+                    .tests
+                    .iter()
+                    .filter(|t| t.standard_error > 0.0)
+                    .max_by(|a, b| a.excess.total_cmp(&b.excess));
+                let level = alpha / bound.tests.len() as f64;
+                let refutable_excess = closest
+                    .map(|t| refutable_excess(t.standard_error, t.df, level, power))
+                    .transpose()?;
                 return Ok(Self {
                     p_support,
                     p_refute,
                     comparisons: Vec::new(),
+                    refutable_excess,
                 });
             }
         };
@@ -507,6 +656,7 @@ impl RawResult {
             p_support,
             p_refute,
             comparisons,
+            refutable_excess: None,
         })
     }
 
@@ -546,6 +696,7 @@ fn judge(
     let points = match evidence {
         Evidence::Law(law) => law.points,
         Evidence::Formula(formula) => formula.points,
+        Evidence::Accuracy(accuracy) => accuracy.points,
         Evidence::Bound(bound) => bound.points,
     };
     let fraction = points.censored_fraction();
@@ -613,6 +764,7 @@ fn objection(
                     p_value,
                 })
         }
-        Evidence::Bound(_) => None,
+        // All that is asked of an accuracy is compared with a margin of its own.
+        Evidence::Accuracy(_) | Evidence::Bound(_) => None,
     })
 }
