@@ -958,17 +958,17 @@ fn evaluate<R: Real>(
     scores: &Scores<'_>,
 ) -> Evaluation {
     let (setting, test) = (trial.setting, trial.test);
-    let total = test.samples() as u64;
+    let of_samples = |hits: usize| Count {
+        hits: hits as u64,
+        total: test.samples() as u64,
+    };
     let attended: Vec<usize> = (0..test.samples())
         .map(|n| scores.argmax(test.sequence(n), test.position[n] as usize))
         .collect();
     let hits = (0..test.samples())
         .filter(|&n| attended[n] == test.position[n] as usize)
         .count();
-    let attention = Count {
-        hits: hits as u64,
-        total,
-    };
+    let attention = of_samples(hits);
     if setting.attention == Attention::Argmax && !setting.trigger_in_values {
         // The answer to a token is the same wherever it is attended: one pair for each token with
         // its own label, and one for each sample that attends to a token of another label.
@@ -987,10 +987,7 @@ fn evaluate<R: Real>(
             let correct = places.iter().filter(|&&place| wins[place]).count();
             return Evaluation {
                 attention,
-                accuracy: Count {
-                    hits: correct as u64,
-                    total,
-                },
+                accuracy: of_samples(correct),
                 weight: None,
                 recall: Some(count(&wins[..setting.vocab])),
             };
@@ -1021,10 +1018,7 @@ fn evaluate<R: Real>(
             .count();
         return Evaluation {
             attention,
-            accuracy: Count {
-                hits: correct as u64,
-                total,
-            },
+            accuracy: of_samples(correct),
             weight: None,
             recall: Some(informative.correct(trial.permutation)),
         };
@@ -1063,11 +1057,8 @@ fn evaluate<R: Real>(
         .count();
     Evaluation {
         attention,
-        accuracy: Count {
-            hits: correct as u64,
-            total,
-        },
-        weight: Some(weight / total as f64),
+        accuracy: of_samples(correct),
+        weight: Some(weight / test.samples() as f64),
         recall: None,
     }
 }

@@ -344,7 +344,8 @@ fn prepare(designs: &[(&Experiment, &Design)]) {
             let _ = Theory.critical(s, search.axis, search.criterion);
         }
         Kind::Curves { quantities, .. } => {
-            for quantity in quantities.iter().take(1) {
+            // The first is the one that is judged.
+            if let Some(quantity) = quantities.first() {
                 let _ = Theory.accuracy(*quantity, s);
             }
         }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Gamma};
 
 use super::equivalence::EquivalenceTest;
-use super::error::{StatsError, require, require_open_unit};
+use super::error::{StatsError, require, require_open_unit, require_positive};
 use super::interval::{Estimate, stable_sum};
-use super::power::TestPower;
+use super::power::{TestPower, bisect, require_power, upper};
 
 /// One cell: its signed error, and the standard error of that from its trials.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -181,6 +181,11 @@ impl Scatter {
         self.noise_variance + 4.0 * self.cells as f64 * sd * sd * self.cell_variance
     }
 
+    /// Standard error of the estimated standard deviation at a true one.
+    fn standard_error(&self, sd: f64) -> f64 {
+        self.variance(sd).sqrt() / (2.0 * self.cells as f64 * sd)
+    }
+
     /// P(sum of squares <= x) at a true standard deviation.
     fn below(&self, x: f64, sd: f64) -> f64 {
         let mean = self.noise + self.cells as f64 * sd * sd;
@@ -199,16 +204,11 @@ impl Scatter {
     /// # Errors
     /// [`StatsError::InvalidParameter`] unless the margin is positive and finite.
     pub fn test(&self, margin: f64) -> Result<EquivalenceTest, StatsError> {
-        require(
-            margin > 0.0 && margin.is_finite(),
-            "margin",
-            margin,
-            "positive and finite",
-        )?;
+        require_positive("margin", margin)?;
         let below = self.below(self.sum_of_squares, margin);
         Ok(EquivalenceTest {
             deviation: self.estimate(),
-            standard_error: self.variance(margin).sqrt() / (2.0 * self.cells as f64 * margin),
+            standard_error: self.standard_error(margin),
             df: None,
             margin,
             p_equivalent: below,
@@ -223,14 +223,8 @@ impl Scatter {
     /// `alpha < power` lie strictly between 0 and 1.
     pub fn power(&self, margin: f64, alpha: f64, power: f64) -> Result<TestPower, StatsError> {
         require_open_unit("alpha", alpha)?;
-        require_open_unit("power", power)?;
-        require(power > alpha, "power", power, "larger than alpha")?;
-        require(
-            margin > 0.0 && margin.is_finite(),
-            "margin",
-            margin,
-            "positive and finite",
-        )?;
+        require_power(power, alpha)?;
+        require_positive("margin", margin)?;
         let kept_below = self.quantile(alpha, margin);
         let broken_above = self.quantile(1.0 - alpha, margin);
         let support_at_zero = self.below(kept_below, 0.0);
@@ -246,7 +240,6 @@ impl Scatter {
         } else {
             f64::INFINITY
         };
-        let standard_error = self.variance(margin).sqrt() / (2.0 * self.cells as f64 * margin);
         Ok(TestPower {
             alpha,
             power,
@@ -254,7 +247,7 @@ impl Scatter {
             supportable_deviation,
             refutable_deviation,
             smallest_margin,
-            largest_standard_error: standard_error * scale,
+            largest_standard_error: self.standard_error(margin) * scale,
         })
     }
 
@@ -264,29 +257,4 @@ impl Scatter {
         let high = upper(mean.max(f64::MIN_POSITIVE), |x| self.below(x, sd) >= p);
         bisect(0.0, high, |x| self.below(x, sd) < p)
     }
-}
-
-/// The first of `start`, 2 `start`, 4 `start`, ... at which something holds.
-fn upper(start: f64, holds: impl Fn(f64) -> bool) -> f64 {
-    let mut x = start;
-    for _ in 0..200 {
-        if holds(x) {
-            break;
-        }
-        x *= 2.0;
-    }
-    x
-}
-
-/// The end of the range on which `holds` is true, which starts at `low`.
-fn bisect(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> f64 {
-    for _ in 0..50 {
-        let middle = 0.5 * (low + high);
-        if holds(middle) {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    0.5 * (low + high)
 }

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::distribution::t_quantile;
-use super::error::{StatsError, require, require_open_unit};
+use super::error::{StatsError, require, require_open_unit, require_positive};
 use super::interval::{Estimate, mean_and_sd, stable_sum};
 use super::linear::{Column, least_squares};
 use super::probit::draw_index;
@@ -93,12 +93,7 @@ impl CrossingOptions {
                 "finite and not negative",
             )
         };
-        require(
-            self.critical_ratio > 0.0 && self.critical_ratio.is_finite(),
-            "critical_ratio",
-            self.critical_ratio,
-            "positive and finite",
-        )?;
+        require_positive("critical_ratio", self.critical_ratio)?;
         finite_not_negative("max_extrapolation", self.max_extrapolation)?;
         finite_not_negative("model_error", self.model_error)?;
         finite_not_negative("cross_check_tolerance", self.cross_check_tolerance)?;

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::distribution::t_upper_tail;
-use super::error::{StatsError, require};
+use super::error::{StatsError, require, require_positive};
 use super::interval::{Estimate, require_df};
 
 /// Both tests of an estimate against a prediction.
@@ -58,12 +58,7 @@ pub fn equivalence_test(
     require(estimate.is_finite(), "estimate", estimate, "finite")?;
     require(target.is_finite(), "target", target, "finite")?;
     require_scale(standard_error, df)?;
-    require(
-        margin > 0.0 && margin.is_finite(),
-        "margin",
-        margin,
-        "positive and finite",
-    )?;
+    require_positive("margin", margin)?;
     let deviation = estimate - target;
     let distance = deviation.abs();
     let tail = |excess: f64| tail_beyond(excess, standard_error, df);

@@ -76,6 +76,16 @@ pub(crate) fn require(
     }
 }
 
+/// A scale, such as a margin or a standard error.
+pub(crate) fn require_positive(name: &'static str, value: f64) -> Result<(), StatsError> {
+    require(
+        value > 0.0 && value.is_finite(),
+        name,
+        value,
+        "positive and finite",
+    )
+}
+
 /// A probability strictly between zero and one, such as a level or a power.
 pub(crate) fn require_open_unit(name: &'static str, value: f64) -> Result<(), StatsError> {
     require(

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::distribution::{normal_cdf, t_quantile, t_upper_tail};
-use super::error::{StatsError, require, require_open_unit};
+use super::error::{StatsError, require, require_open_unit, require_positive};
 use super::interval::require_df;
 
 /// Nodes of the integral over the estimated standard error.
@@ -52,8 +52,7 @@ pub fn test_power(
     let law = ErrorLaw::new(df, alpha)?;
     require_positive("margin", margin)?;
     require_positive("standard_error", standard_error)?;
-    require_open_unit("power", power)?;
-    require(power > alpha, "power", power, "larger than alpha")?;
+    require_power(power, alpha)?;
 
     // In units of the standard error.
     let m = margin / standard_error;
@@ -63,15 +62,9 @@ pub fn test_power(
         standard_error * bisect(0.0, m, |d| law.support(d, m) >= power)
     });
     let refutation = law.refutation(m);
-    let mut high = m + 1.0;
-    while refutation(high) < power {
-        high *= 2.0;
-    }
+    let high = upper(m + 1.0, |d| refutation(d) >= power);
     let refutable = bisect(m, high, |d| refutation(d) < power);
-    let mut high = 1.0;
-    while law.support(0.0, high) < power {
-        high *= 2.0;
-    }
+    let high = upper(1.0, |m| law.support(0.0, m) >= power);
     let margin_needed = bisect(0.0, high, |m| law.support(0.0, m) < power);
     Ok(TestPower {
         alpha,
@@ -137,27 +130,20 @@ pub fn refutable_excess(
 ) -> Result<f64, StatsError> {
     let law = ErrorLaw::new(df, alpha)?;
     require_positive("standard_error", standard_error)?;
-    require_open_unit("power", power)?;
-    require(power > alpha, "power", power, "larger than alpha")?;
+    require_power(power, alpha)?;
     let t = t_quantile(1.0 - alpha, df);
     let caught = |d: f64| -> f64 {
         let nodes = law.nodes.iter();
         nodes.map(|&(s, w)| w * normal_cdf(d - t * s)).sum()
     };
-    let mut high = 1.0;
-    while caught(high) < power {
-        high *= 2.0;
-    }
+    let high = upper(1.0, |d| caught(d) >= power);
     Ok(standard_error * bisect(0.0, high, |d| caught(d) < power))
 }
 
-fn require_positive(name: &'static str, value: f64) -> Result<(), StatsError> {
-    require(
-        value > 0.0 && value.is_finite(),
-        name,
-        value,
-        "positive and finite",
-    )
+/// A power that tests at level `alpha` can be asked for.
+pub(super) fn require_power(power: f64, alpha: f64) -> Result<(), StatsError> {
+    require_open_unit("power", power)?;
+    require(power > alpha, "power", power, "larger than alpha")
 }
 
 /// Law of the ratio s of estimated to true standard error, as (s, weight).
@@ -243,8 +229,20 @@ impl ErrorLaw {
     }
 }
 
+/// The first of `start`, 2 `start`, 4 `start`, ... at which something holds.
+pub(super) fn upper(start: f64, holds: impl Fn(f64) -> bool) -> f64 {
+    let mut x = start;
+    for _ in 0..200 {
+        if holds(x) {
+            break;
+        }
+        x *= 2.0;
+    }
+    x
+}
+
 /// The end of the range on which `holds` is true, which starts at `low`.
-fn bisect(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> f64 {
+pub(super) fn bisect(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> f64 {
     for _ in 0..50 {
         let middle = 0.5 * (low + high);
         if holds(middle) {
