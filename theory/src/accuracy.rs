@@ -5,7 +5,7 @@ use crate::gauss;
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_5, HERMITE_7, factor_nodes, norm_nodes};
 use crate::recall::{class_weights, is_dense, recall_given};
-use crate::setting::{Attention, Model, Samples, Setting};
+use crate::setting::{Attention, Embedding, Labels, Model, Samples, Setting};
 
 /// One state of a trial: the score advantage of the informative position over the noise.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,6 +15,68 @@ struct TrialState {
     ratio: f64,
     /// `w . z_trig` over its mean.
     relative_signal: f64,
+    /// Mean number of coincidences that lift the score of a token, and by how much one does, over
+    /// the spread; both 0 unless they are counted.
+    pairs: (f64, f64),
+}
+
+/// Most pairs of samples of one label, on average, that are counted one by one.
+const COUNTED_PAIRS: f64 = 40.0;
+
+/// Most coincidences per token that are counted.
+const COUNTED_COINCIDENCES: f64 = 3.0;
+
+/// Probability below which a count is left out.
+const RARE: f64 = 1e-5;
+
+/// Smallest spread, in steps, beside counts: it only breaks their ties.
+const TIE: f64 = 1e-3;
+
+/// Pairs of samples of one label where these are few and tokens do not interfere (orthonormal
+/// inputs, iid labels, few samples): signal and scores are then counts (note, section 3).
+struct Pairs {
+    /// Number of pairs and its probability.
+    number: Vec<(f64, f64)>,
+    /// Signal, and score of its token, that a pair gives: `2 l V/N^2`.
+    step: f64,
+    /// What the variance of the signal contains of the number of pairs.
+    signal_variance: f64,
+    /// Coincidences per token: without a pair, and what a pair adds.
+    coincidences: (f64, f64),
+}
+
+impl Pairs {
+    fn of(s: &Setting) -> Option<Self> {
+        let Samples::Finite(samples) = s.samples else {
+            return None;
+        };
+        let (v, n) = (s.vocab as f64, samples as f64);
+        let mean = 0.5 * n * (n - 1.0) / v;
+        let twice = (s.len as f64 - 1.0) / v;
+        // A token meets itself within a sequence, or in a class mate read in either direction.
+        let coincidences = (0.5 * n * twice * twice, 1.0 / v + twice * twice);
+        // Classes of three hold a share N/V of the pairs; they are left out.
+        let few = mean <= COUNTED_PAIRS
+            && 4.0 * n <= v
+            && coincidences.0 + mean * coincidences.1 <= COUNTED_COINCIDENCES;
+        if s.input != Embedding::Orthonormal || s.labels != Labels::Iid || !few {
+            return None;
+        }
+        let labels = crate::labels::LabelMoments::of(s);
+        let l = 1.0 - 1.0 / s.len as f64;
+        let number = crate::recall::poisson(mean)
+            .into_iter()
+            .enumerate()
+            .map(|(k, p)| (k as f64, p))
+            .filter(|(_, p)| *p > RARE)
+            .collect();
+        Some(Pairs {
+            number,
+            step: 2.0 * l * v / (n * n),
+            signal_variance: l * l * labels.pair_sum_variance,
+            coincidences,
+        })
+    }
 }
 
 /// Number of distinct competitors of the informative token (note, eq. 2):
@@ -40,6 +102,7 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
     let (zi, zo) = (Moments::input(s), Moments::output(s));
     let nominal = nominal_signal(s);
     let mut states = Vec::new();
+    let pairs = Pairs::of(s);
     let imbalance = if crate::labels::LabelMoments::of(s).imbalance > 0.0 {
         imbalance_fluctuation(&zo)
     } else {
@@ -53,22 +116,47 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
             for &(f, wf) in &factor_nodes(&HERMITE_5, fluctuation) {
                 let sd = (f * b.quiet + crosstalk).sqrt();
                 let (mean, variance) = b.score(z, f);
+                if let Some(pairs) = &pairs {
+                    let own = (variance - pairs.signal_variance).max(0.0).sqrt();
+                    let (alone, shared) = pairs.coincidences;
+                    let mean = pairs.number.iter().map(|(k, p)| k * p).sum::<f64>();
+                    let counted = pairs.step.powi(2) * (alone + mean * shared);
+                    let sd = (sd * sd - counted).max(0.0).sqrt().max(TIE * pairs.step);
+                    for &(k, p) in &pairs.number {
+                        for &(x, wx) in &HERMITE_7 {
+                            let score = k * pairs.step + own * x;
+                            states.push(TrialState {
+                                weight: wh * wz * wf * wx * p,
+                                ratio: score / sd,
+                                relative_signal: if nominal > 0.0 { score / nominal } else { 0.0 },
+                                pairs: (alone + k * shared, pairs.step / sd),
+                            });
+                        }
+                    }
+                    continue;
+                }
                 for &(x, wx) in &HERMITE_7 {
                     let score = mean + variance.sqrt() * x;
                     states.push(TrialState {
                         weight: wh * wz * wf * wx,
-                        ratio: if sd > 0.0 {
-                            score / sd
-                        } else {
-                            f64::INFINITY.copysign(score)
-                        },
+                        ratio: ratio(score, sd),
                         relative_signal: if nominal > 0.0 { score / nominal } else { 0.0 },
+                        pairs: (0.0, 0.0),
                     });
                 }
             }
         }
     }
     states
+}
+
+/// A score in units of the spread.
+fn ratio(score: f64, sd: f64) -> f64 {
+    if sd > 0.0 {
+        score / sd
+    } else {
+        f64::INFINITY.copysign(score)
+    }
 }
 
 /// Nodes for the token's own score.
@@ -80,12 +168,26 @@ fn token_nodes() -> impl Iterator<Item = (f64, f64)> {
     })
 }
 
-/// Chance that a token of own score `g` is attended: `Phi(r + g)^n`.
-fn hit(ratio: f64, g: f64, competitors: f64) -> f64 {
-    if ratio.is_infinite() {
-        return if ratio > 0.0 { 1.0 } else { 0.0 };
+/// Chance that a token of own score `g` is attended: `Phi(r + g)^n`, or where coincidences are
+/// counted its mean over those of the token and of each competitor.
+fn hit(t: &TrialState, g: f64, competitors: f64) -> f64 {
+    if t.ratio.is_infinite() {
+        return if t.ratio > 0.0 { 1.0 } else { 0.0 };
     }
-    gauss::cdf_power(ratio + g, competitors)
+    let (mean, step) = t.pairs;
+    if mean == 0.0 {
+        return gauss::cdf_power(t.ratio + g, competitors);
+    }
+    let counts = crate::recall::poisson(mean);
+    let common = || counts.iter().enumerate().filter(|(_, p)| **p > RARE);
+    common()
+        .map(|(own, weight)| {
+            let lose: f64 = common()
+                .map(|(k, p)| p * gauss::cdf((k as f64 - own as f64) * step - t.ratio - g))
+                .sum();
+            weight * (competitors * (-lose.min(1.0)).ln_1p()).exp()
+        })
+        .sum()
 }
 
 /// Accuracy of argmax attention on fresh sequences (note, eq. 7).
@@ -97,12 +199,7 @@ pub fn attention_accuracy(s: &Setting) -> f64 {
     let n = effective_competitors(s);
     trial_states(s)
         .iter()
-        .map(|t| {
-            t.weight
-                * token_nodes()
-                    .map(|(g, w)| w * hit(t.ratio, g, n))
-                    .sum::<f64>()
-        })
+        .map(|t| t.weight * token_nodes().map(|(g, w)| w * hit(t, g, n)).sum::<f64>())
         .sum()
 }
 
@@ -119,7 +216,8 @@ pub(crate) fn advanced_attention_accuracy(s: &Setting, advantage: f64) -> f64 {
             } else {
                 t.ratio
             };
-            let hits = token_nodes().map(|(g, w)| w * hit(ratio, g, n));
+            let ahead = TrialState { ratio, ..*t };
+            let hits = token_nodes().map(|(g, w)| w * hit(&ahead, g, n));
             t.weight * hits.sum::<f64>()
         })
         .sum()
@@ -239,9 +337,8 @@ fn argmax_accuracy(s: &Setting) -> f64 {
     let table = RecallTable::new(s, 0.0);
     let mut total = 0.0;
     for t in trial_states(s) {
-        let hits: Vec<(f64, f64, f64)> = token_nodes()
-            .map(|(g, w)| (g, w, hit(t.ratio, g, n)))
-            .collect();
+        let hits: Vec<(f64, f64, f64)> =
+            token_nodes().map(|(g, w)| (g, w, hit(&t, g, n))).collect();
         let load = hits.iter().map(|(_, w, a)| w * a * a).sum::<f64>() + excess;
         for (g, w, a) in hits {
             if w * a < 1e-9 {
@@ -366,7 +463,7 @@ fn softmax_accuracy(s: &Setting, strength: f64) -> f64 {
             square += p * a * a;
             elsewhere += p * rest;
             if p > 1e-9 {
-                cells.push((p, a, rest, hit(t.ratio, g, n)));
+                cells.push((p, a, rest, hit(t, g, n)));
             }
         }
     }

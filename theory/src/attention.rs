@@ -92,6 +92,10 @@ struct Metric {
     token: f64,
     /// Mean over tokens of `(z_v^T X z_v)(z_v^T Sigma z_v)`.
     token_pair: f64,
+    /// Mean over tokens of `|z_v|^2 z_v^T X z_v`.
+    token_norm: f64,
+    /// The same with `|z_v|^4`, less the share that is `1 + Var |z_v|^2` times `token`.
+    token_norm_twice: f64,
 }
 
 impl Metric {
@@ -101,6 +105,8 @@ impl Metric {
             powers: [z.t2, z.t3, z.t4],
             token: z.t2,
             token_pair: z.k2,
+            token_norm: z.t2 + z.norm_variance * z.norm_slope,
+            token_norm_twice: 2.0 * z.norm_variance * z.norm_slope,
         }
     }
 
@@ -111,6 +117,8 @@ impl Metric {
             powers: [o, o * z.t2, o * z.t3],
             token: o,
             token_pair: o * z.t2,
+            token_norm: o * (1.0 + z.norm_variance),
+            token_norm_twice: 2.0 * z.norm_variance * o,
         }
     }
 }
@@ -215,9 +223,32 @@ impl Context {
             + self.zo.diagonal_squared / self.v * (self.labels.cube - self.labels.square)
     }
 
-    /// Mean over pairs of samples of the squared output Gram entry.
+    /// Mean over pairs of samples of the squared output Gram entry: labels agree with the share
+    /// `1/V + |delta|^2`, the excess being a sample with itself, of which `1 - 1/L` moves.
     fn pair_gram(&self) -> f64 {
-        self.zo.t2 + self.zo.diagonal_squared * self.labels.imbalance
+        self.zo.t2
+            + (self.l * self.zo.diagonal_squared - self.zo.t2).max(0.0) * self.labels.imbalance
+    }
+
+    /// Coefficient of `-Sigma mu` that unit-length inputs leave (note, eq. 28): the third cumulant
+    /// of tokens on a sphere, `E x |x|^2 = -2 Sigma mu`, met by a sample that reads itself and by
+    /// class mates through their common token. 0 for other inputs.
+    fn unit_length(&self) -> f64 {
+        if self.zi.overlap == 0.0 || self.zi.norm_variance > 0.0 {
+            return 0.0;
+        }
+        let pairs = self.labels.pairs / (self.v * self.len);
+        2.0 * self.l / self.len * (self.labels.inverse_n + pairs)
+    }
+
+    /// Relative loss of `mu^T Sigma^3 mu` where rows have unit length: the spread of tokens along
+    /// their own mean is smaller by `2/V` (note, eq. 29). 0 for other inputs.
+    fn mean_tilt(&self) -> f64 {
+        let z = &self.zi;
+        if z.overlap == 0.0 || z.norm_variance > 0.0 {
+            return 0.0;
+        }
+        2.0 / self.v * (1.0 + 2.0 * z.overlap * z.t2 / z.t3)
     }
 
     /// The first eight terms in a metric (note, section 3) and their covariances (section 4).
@@ -243,12 +274,16 @@ impl Context {
         // Sequence noise of one label column has covariance (l/L)(1/V) P / N.
         let noise = l / len * inv;
 
-        let coherent = unit * g.square * zi.mean_factor / v * x.powers[1];
+        let along = 1.0 - self.mean_tilt();
+        let coherent = along * unit * g.square * zi.mean_factor / v * x.powers[1];
         let mean_bias = l.powi(6) * coherent;
         let read = l * l * zi.mean_squared + carries * overlap / len.powi(2);
-        let own_read = read + carries * (1.0 / len.powi(2) + l * l * zi.mean_factor / v);
-        let mean_bias_flow = unit * inv * flow(read, read) * pull * x.token
-            + unit * (l / len).powi(2) * entry * own_read * x.token / v
+        let own_value = carries * (1.0 / len.powi(2) + l * l * zi.mean_factor / v);
+        // Sums over tokens of b_v z_v are read less their mean, which is in the class mean.
+        let moving = read * (x.token_norm - x.powers[1]);
+        let pair = x.token_pair - x.powers[2];
+        let mean_bias_flow = unit * inv * flow(moving, read * x.token) * pull
+            + unit * (l / len).powi(2) * entry * (moving + own_value * x.token) / v
             + (l * l / len).powi(2) * coherent
             + carries * l * l * v * g.square * zi.mean_factor * x.powers[0];
         let cross = unit * inv * l.powi(5) / len * pull * x.powers[2];
@@ -257,38 +292,43 @@ impl Context {
             * (inv
                 * noise
                 * self.pair_gram()
-                * (flow(x.token_pair, zi.t2 * x.token) + l.powi(3) / len * swap)
-                + (l / len * inv).powi(2) * zi.norm_variance * x.token / v);
+                * (flow(pair, zi.t2 * x.token) + l.powi(3) / len * swap)
+                + (l / len * inv).powi(2) * zi.norm_variance * x.token / v)
+            // Its own writing lifts every uninformative position alike, by what `s - mean s` leaves.
+            + l * v * v * inv.powi(3) * zo.diagonal_squared * x.token / len;
         let signal_noise = unit / (len * len * v)
-            * (inv * weighted * flow(x.token_pair, zi.t2 * x.token)
-                + l * l
-                    * noise
-                    * weighted
-                    * (x.token_pair + 2.0 * swap + carries * overlap * x.token))
+            * (inv * weighted * flow(pair, zi.t2 * x.token)
+                + l * l * noise * weighted * (pair + 2.0 * swap + carries * overlap * x.token))
             + l * inv * labels.cube * x.token / len;
         let signal_bias = unit * l.powi(4) / (len * len * v) * entry * x.powers[2]
             + (l * l / len).powi(2) * coherent;
         // Own-token part of the signal: c_v = kappa_v sum_v' kappa_v' K_vv' G_vv', off-diagonal
         // and diagonal contributions.
         let off_gram = (s2 - zo.diagonal_squared / v).max(0.0);
-        let off_diagonal = v * overlap * off_gram;
         let norms = zi.norm_variance + zo.norm_variance + zi.norm_variance * zo.norm_variance;
         let own = l * l * x.token / v;
-        let population = own * (off_diagonal + norms);
+        let off_diagonal = |size: f64, mean: f64| {
+            l * l * off_gram * (size * overlap * x.token_norm - mean * x.powers[2]).max(0.0)
+        };
+        let population = off_diagonal(1.0, 1.0) + own * norms;
         let excess = labels.square - 1.0;
         // E (kappa_v kappa_v' - 1)^2 off and on the diagonal.
         let off_counts = labels.square.powi(2) - 1.0;
         let on_counts = labels.square_variance + excess * excess;
         let carried =
             carries * overlap * (v * off_gram * off_counts + zo.diagonal_squared * on_counts);
-        let label_count =
-            own * (labels.pair_variance + off_diagonal * off_counts + carried + norms * on_counts);
+        let label_count = off_diagonal(off_counts, excess)
+            + own * (labels.pair_variance + carried + norms * on_counts)
+            + l * l / v * labels.pair_variance * x.token_norm_twice;
 
         // Everything that points along g Sigma mu adds up to l g Sigma mu in place of
         // l^3 g Sigma mu; its other parts are already inside their own terms.
         let along_mean = coherent
             * (l * l - l.powi(6) - 2.0 * (l * l / len).powi(2) - (l / (len * len)).powi(2))
             + carries * 2.0 * len.powi(2) * v * l * l * g.square * zi.mean_factor * x.powers[0];
+        let third = self.unit_length();
+        let along_length =
+            unit * zi.mean_factor / v * x.powers[1] * third * (third - 2.0 * l * g.mean);
         // The own-label part of signal_bias rises with n_j as label_count does; so does the own
         // value of the trigger.
         let twist = labels.twist_pair * (1.0 - 1.0 / v) / v;
@@ -320,7 +360,7 @@ impl Context {
                 population,
                 label_count,
             ],
-            covariance: along_mean + along_counts + along_norms + along_noise,
+            covariance: along_mean + along_length + along_counts + along_norms + along_noise,
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Moments {
     pub mean_squared: f64,
     /// Relative variance of `|z_v|^2`.
     pub norm_variance: f64,
+    /// Slope of `z_v^T Sigma z_v` in `|z_v|^2`, `(1 + 2q)/d`; 0 when orthonormal.
+    pub norm_slope: f64,
     /// `E G_jj^2` of the centred Gram matrix.
     pub diagonal_squared: f64,
     /// `1/d`, the variance of one inner product of two tokens; 0 when orthonormal.
@@ -59,6 +61,7 @@ impl Moments {
                 mean_factor: 0.0,
                 mean_squared: 0.0,
                 norm_variance: 0.0,
+                norm_slope: 0.0,
                 diagonal_squared: centred.powi(2),
                 overlap: 0.0,
             };
@@ -69,11 +72,18 @@ impl Moments {
         } else {
             0.0
         };
-        // Exact Wishart moments with n = V - 1 degrees of freedom (Gaussian rows; on the sphere
-        // they differ by a relative O(1/V)).
-        let t2 = n * (n + d + 1.0) / (d * v.powi(2));
-        let t3 =
-            n * (n * n + d * d + 3.0 * n * d + 3.0 * n + 3.0 * d + 4.0) / (v.powi(3) * d.powi(2));
+        let q = d / v;
+        // Exact Wishart moments with n = V - 1 degrees of freedom for Gaussian rows, less what unit
+        // rows lack where a token meets itself (note, eq. 6).
+        let unit = if law == Embedding::Sphere {
+            1.0 / v
+        } else {
+            0.0
+        };
+        let t2 = n * (n + d + 1.0) / (d * v.powi(2)) - 2.0 * unit / d;
+        let t3 = n * (n * n + d * d + 3.0 * n * d + 3.0 * n + 3.0 * d + 4.0)
+            / (v.powi(3) * d.powi(2))
+            - unit * (6.0 + 6.0 * q) / d.powi(2);
         let t4 = n
             * (n.powi(3)
                 + d.powi(3)
@@ -85,8 +95,8 @@ impl Moments {
                 + 21.0 * n
                 + 21.0 * d
                 + 20.0)
-            / (v.powi(4) * d.powi(3));
-        let q = d / v;
+            / (v.powi(4) * d.powi(3))
+            - unit * (12.0 + 32.0 * q + 12.0 * q * q) / d.powi(3);
         let narayana = [1.0, 15.0, 50.0, 50.0, 15.0, 1.0];
         let t6 = narayana.iter().rev().fold(0.0, |sum, c| sum * q + c) / d.powi(5);
         let mu = 1.0 / (d * v);
@@ -101,6 +111,7 @@ impl Moments {
             mean_factor: 1.0 / d,
             mean_squared: mu * centred,
             norm_variance,
+            norm_slope: (1.0 + 2.0 * q) / d,
             diagonal_squared: centred.powi(2) * (1.0 + norm_variance),
             overlap: 1.0 / d,
         }

@@ -62,7 +62,7 @@ pub(crate) fn class_weights(s: &Setting, attention: f64) -> Weights {
 }
 
 /// Poisson probabilities up to where the tail is below `1e-12`.
-fn poisson(mean: f64) -> Vec<f64> {
+pub(crate) fn poisson(mean: f64) -> Vec<f64> {
     let top = (mean + 9.0 * mean.sqrt() + 12.0).ceil() as usize;
     (0..=top)
         .map(|k| {
@@ -113,7 +113,11 @@ pub(crate) fn recall_given(
     let dense_out = s.output != Embedding::Orthonormal;
     // On the sphere the overlap with a fixed direction is a coordinate of a unit vector.
     let sphere = (s.output == Embedding::Sphere).then_some(s.dim_out as f64);
-    let direction = if dense_out { 2.0 * zo.overlap } else { 0.0 };
+    let direction = if dense_out {
+        (1.0 + 2.0 * zo.overlap) * (1.0 + load_scatter(s, competitors)) - 1.0
+    } else {
+        0.0
+    };
     let mut total = 0.0;
     for &(z2, wz) in &norm_nodes(&HERMITE_5, zi.norm_variance) {
         let length = z2 + carried + clutter;
@@ -143,6 +147,29 @@ pub(crate) fn recall_given(
         }
     }
     total.min(1.0)
+}
+
+/// Relative variance of `sum_j kappa_j^2 <z_j, u>^2` at given `u`: the weights of the classes and
+/// the squares of their overlaps scatter (note, eq. 2).
+fn load_scatter(s: &Setting, competitors: &Weights) -> f64 {
+    let moment = |power| {
+        competitors
+            .iter()
+            .map(|(k, p)| p * k.powi(power))
+            .sum::<f64>()
+    };
+    let (square, fourth) = (moment(2), moment(4));
+    if square <= 0.0 {
+        return 0.0;
+    }
+    let d = s.dim_in as f64;
+    let kurtosis = match s.input {
+        Embedding::Gaussian => 3.0,
+        Embedding::Sphere => 3.0 * d / (d + 2.0),
+        // No overlaps: the interference vanishes.
+        Embedding::Orthonormal => 1.0,
+    };
+    (kurtosis * fourth / (square * square) - 1.0).max(0.0) / (s.vocab as f64 - 1.0)
 }
 
 /// A share of the competitors: probability, shift of the logit, squared scale of its own part.

@@ -259,6 +259,8 @@ struct Metric {
     powers: [f64; 3],
     token: f64,
     token_pair: f64,
+    /// Slope of `z^T X z` in `|z|^2`.
+    token_slope: f64,
 }
 
 /// First and second moment of `g = delta^T G delta`.
@@ -320,6 +322,7 @@ impl Context {
             powers: [z.t2, z.t3, z.t4],
             token: z.t2,
             token_pair: z.k2,
+            token_slope: z.norm_slope,
         }
     }
 
@@ -330,6 +333,7 @@ impl Context {
             powers: [o, o * z.t2, o * z.t3],
             token: o,
             token_pair: o * z.t2,
+            token_slope: o,
         }
     }
 
@@ -495,18 +499,25 @@ impl Context {
             * (bulk2 * x.powers[2] + wishart * (x.powers[2] + x.powers[1]))
             + (l * l / len).powi(2) * coherent;
         let off_gram = (s2 - zo.diagonal_squared / v).max(0.0);
-        let off_diagonal = v * widen(overlap, 1.0) * off_gram;
+        // Mean norms and means over tokens as in the attention-only budget.
+        let lifted = zi.norm_variance * x.token_slope;
+        let off_diagonal = |size: f64, mean: f64| {
+            let plain = size * widen(overlap, 1.0) * x.token;
+            let change = slope2 * (size * overlap * lifted - mean * x.powers[2]);
+            l * l * off_gram * (plain + change).max(0.0)
+        };
         // |z_v|^2 becomes z_v^T Q z_v.
         let input_norms = zi.norm_variance
             + 2.0 * r.inverse_m * r.linear.powi(2) / (r.signal * r.signal).max(f64::MIN_POSITIVE);
         let norms = signal2 * (input_norms + zo.norm_variance + input_norms * zo.norm_variance);
         let own = l * l * x.token / v;
-        let population = own * (off_diagonal + norms);
+        let population = off_diagonal(1.0, 1.0) + own * norms;
         let excess = labels.square - 1.0;
         let off_counts = labels.square.powi(2) - 1.0;
         let on_counts = labels.square_variance + excess * excess;
-        let label_count =
-            own * (signal2 * labels.pair_variance + off_diagonal * off_counts + norms * on_counts);
+        let label_count = off_diagonal(off_counts, excess)
+            + own * (signal2 * labels.pair_variance + norms * on_counts)
+            + l * l / v * signal2 * labels.pair_variance * 2.0 * lifted;
 
         let along_mean = coherent
             * (l * l - l.powi(6) - 2.0 * (l * l / len).powi(2) - (l / (len * len)).powi(2))
