@@ -801,8 +801,8 @@ impl Kind {
                 format!("sizes of scores against the formula: {}", law(test))
             }
             Kind::Curves { test, .. } | Kind::Phase { test, .. } => format!(
-                "mean signed error of an accuracy over cells within {}",
-                test.margin
+                "signed errors of an accuracy over cells: mean, and change along each size over the design, within {}, standard deviation within {}",
+                test.margin, test.max_sd
             ),
             Kind::Bound { margin, .. } => {
                 format!("no accuracy above the bound by more than {margin}, one-sided")

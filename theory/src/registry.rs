@@ -655,7 +655,7 @@ pub enum ClaimKind {
     ExponentAsymptotic,
     /// The mean ratio of measured and predicted values is one.
     FormulaMean,
-    /// The mean signed error of an accuracy is zero.
+    /// The signed errors of an accuracy formula over cells have mean, trend and scatter zero.
     AccuracyBias,
     /// No measured value exceeds a bound.
     BoundNotViolated,
@@ -743,7 +743,7 @@ pub static CLAIMS: &[Claim] = &[
     },
     Claim {
         id: "accuracy-curves",
-        statement: r"The end-to-end accuracy of three steps follows the finite-size formula along curves in $N$: the mean signed error over cells is within the margin.",
+        statement: r"The end-to-end accuracy of three steps follows the finite-size formula along curves in $N$: the mean of its signed errors over cells, their change along each size and their scatter are within the margins.",
         formula_ids: &["attention.accuracy", "accuracy.end_to_end"],
         assumptions: "argmax attention, random embeddings, iid labels",
         window: "V 128 to 4096, d 16 to 512, L 4 to 512, d <= V",
@@ -752,7 +752,7 @@ pub static CLAIMS: &[Claim] = &[
     },
     Claim {
         id: "phase-diagram",
-        statement: r"The end-to-end accuracy over the plane $(N, d)$ follows the finite-size formula: the mean signed error over cells is within the margin.",
+        statement: r"The end-to-end accuracy over the plane $(N, d)$ follows the finite-size formula: the mean of its signed errors over cells, their change along each size and their scatter are within the margins.",
         formula_ids: &[
             "accuracy.end_to_end",
             "thresholds.coverage",
@@ -804,7 +804,7 @@ pub static CLAIMS: &[Claim] = &[
     },
     Claim {
         id: "one-step-formula",
-        statement: r"The accuracy of the matched filter on the first gradient follows its finite-size formula: the mean signed error over cells is within the margin.",
+        statement: r"The accuracy of the matched filter on the first gradient follows its finite-size formula: the mean of its signed errors over cells, their change along each size and their scatter are within the margins.",
         formula_ids: &["one_step.accuracy"],
         assumptions: "oracle query z_in(v) to the first gradient",
         window: "V 128 to 4096, d 16 to 512, L 4 to 512, d <= V",
@@ -813,7 +813,7 @@ pub static CLAIMS: &[Claim] = &[
     },
     Claim {
         id: "contrast-orthonormal",
-        statement: r"The finite-size formula holds across embeddings: Gaussian, on the sphere, orthonormal outputs, orthonormal on both sides; the mean signed error of the end-to-end accuracy over cells is within the margin.",
+        statement: r"The finite-size formula holds across embeddings: Gaussian, on the sphere, orthonormal outputs, orthonormal on both sides; the mean of the signed errors of the end-to-end accuracy over cells, their change along each size and their scatter are within the margins.",
         formula_ids: &["attention.budget", "recall.accuracy", "accuracy.end_to_end"],
         assumptions: "same V, L, N; orthonormal tables have dimension V",
         window: "N >= 4 sqrt(V), V 128 to 4096",
@@ -822,7 +822,7 @@ pub static CLAIMS: &[Claim] = &[
     },
     Claim {
         id: "contrast-population",
-        statement: r"The finite-size formula holds from $N = V$ to the population gradient: the mean signed error of the end-to-end accuracy over cells is within the margin.",
+        statement: r"The finite-size formula holds from $N = V$ to the population gradient: the mean of the signed errors of the end-to-end accuracy over cells, their change along each size and their scatter are within the margins.",
         formula_ids: &[
             "attention.population",
             "attention.trigger",
@@ -949,7 +949,7 @@ pub static CLAIMS: &[Claim] = &[
     },
     Claim {
         id: "mlp-phase",
-        statement: r"Attention, recall and end-to-end accuracy over the plane of hidden width and dimension follow the finite-size formula: the mean signed error over cells is within the margin.",
+        statement: r"Attention, recall and end-to-end accuracy over the plane of hidden width and dimension follow the finite-size formula: the mean of its signed errors over cells, their change along each size and their scatter are within the margins.",
         formula_ids: &[
             "mlp.recall_accuracy",
             "mlp.attention_accuracy",
