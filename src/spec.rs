@@ -572,9 +572,8 @@ pub enum Kind {
     Query {
         /// Margin by which an alignment may exceed the bound and still count as keeping it.
         margin: f64,
-        /// Margin of the channel's noise over signal against its formula, as a factor.
-        #[serde(default = "default_constant")]
-        constant: f64,
+        /// The channel's noise over signal against its formula.
+        test: ThresholdTest,
     },
 }
 
@@ -811,8 +810,9 @@ impl Kind {
                 "no accuracy above the bound by more than {margin}; thresholds of the whitened decoder against its formula: {}",
                 law(test)
             ),
-            Kind::Query { margin, constant } => format!(
-                "no alignment above the bound by more than {margin}; noise over signal within a factor {constant} of the formula"
+            Kind::Query { margin, test } => format!(
+                "no alignment above the bound by more than {margin}; noise over signal against its formula: {}",
+                law(test)
             ),
         }
     }
@@ -992,11 +992,9 @@ impl Experiment {
                     return Err("task.decoders is empty: name at least one".into());
                 }
             }
-            Kind::Query { margin, constant } => {
+            Kind::Query { margin, test } => {
                 positive("task.margin", *margin)?;
-                if constant.is_nan() || *constant <= 1.0 {
-                    return Err(format!("task.constant = {constant}: a factor above 1"));
-                }
+                law_test(test)?;
             }
         }
         for (name, design) in [("quick", &self.profile.quick), ("full", &self.profile.full)] {

@@ -31,6 +31,7 @@ pub(super) enum Question {
     Whitened {
         level: f64,
     },
+    QueryNoise,
 }
 
 impl Question {
@@ -43,6 +44,7 @@ impl Question {
                 (value > 0.0).then(|| value.ln())
             }
             Question::Whitened { level } => predictor.whitened_samples(s, level).map(f64::ln),
+            Question::QueryNoise => predictor.query_noise(s),
         }
     }
 }
@@ -222,11 +224,10 @@ fn parts(
                 .chain(whitened.map(law))
                 .collect()
         }
-        Kind::Query { margin, constant } => {
-            vec![Part::Query(query::measured(
-                design, *margin, *constant, records,
-            )?)]
-        }
+        Kind::Query { margin, test } => vec![
+            Part::Query(query::measured(design, *margin, records)?),
+            law(query::measured_law(design, test, records)?),
+        ],
     })
 }
 
@@ -275,7 +276,7 @@ impl Measured {
                     claims.extend(findings.claims);
                 }
                 Part::Limited(limited) => claims.push(limited.claim(predictor)?),
-                Part::Query(query) => claims.extend(query.claims(experiment, predictor)?),
+                Part::Query(query) => claims.push(query.claim(experiment, predictor)?),
             }
         }
         Ok(claims)

@@ -237,9 +237,7 @@ pub fn analyse(
             };
             decoders::analyse(experiment, design, asked, records)
         }
-        Kind::Query { margin, constant } => {
-            query::analyse(experiment, design, *margin, *constant, records)
-        }
+        Kind::Query { margin, test } => query::analyse(experiment, design, *margin, test, records),
     };
     result.map_err(|source| AnalysisError::Statistics {
         experiment: experiment.id.clone(),

@@ -4,17 +4,18 @@ use recall_theory::{Setting, accuracy, query_bound};
 
 use super::Records;
 use super::cells::{Extra, jobs_with, samples_text};
+use super::evidence::{MeasuredLaw, Question};
 use super::findings::{CellRow, Findings, NamedFigure, Table};
+use super::law::{self, LawPoint, LawWords};
 use super::predictor::{Predictor, Theory};
 use crate::decode::query::{QueryOutcome, Reading};
 use crate::figure::{Axis, Dash, Line, PanelGrid, Point, Points, Style, XyFigure};
 use crate::job::{Job, Record};
-use crate::spec::{Design, Experiment};
+use crate::spec::{Design, Experiment, ThresholdTest};
 use crate::stats::StatsError;
 use crate::stats::equivalence::{BoundTest, bound_test};
 use crate::stats::interval::{Estimate, mean_of_seeds};
-use crate::stats::regression::Observation;
-use crate::stats::verdict::{BoundEvidence, Claim, Evidence, FormulaEvidence, PointCount};
+use crate::stats::verdict::{BoundEvidence, Claim, Evidence, PointCount};
 
 const EXTRA: Extra = Extra {
     decoders: crate::decode::DecoderSet::NONE,
@@ -42,11 +43,15 @@ struct Cell {
     bound: Estimate,
     /// `log(noise / signal)`: root mean square of the noise over mean signal. A single trial may
     /// have a signal below zero.
-    log_ratio: Estimate,
+    log_ratio: Option<Estimate>,
 }
 
-/// Logarithm of `sqrt(square) / signal` by linear error propagation.
-fn log_ratio(square: &Estimate, signal: &Estimate) -> Result<Estimate, StatsError> {
+/// Logarithm of `sqrt(square) / signal` by linear error propagation; `None` where the mean signal
+/// is not positive.
+fn log_ratio(square: &Estimate, signal: &Estimate) -> Result<Option<Estimate>, StatsError> {
+    if signal.value <= 0.0 {
+        return Ok(None);
+    }
     let error =
         (0.5 * square.standard_error / square.value).hypot(signal.standard_error / signal.value);
     Estimate::new(
@@ -55,6 +60,7 @@ fn log_ratio(square: &Estimate, signal: &Estimate) -> Result<Estimate, StatsErro
         square.df,
         square.confidence,
     )
+    .map(Some)
 }
 
 fn measure(design: &Design, records: &dyn Records) -> Result<Vec<Cell>, StatsError> {
@@ -83,72 +89,90 @@ fn measure(design: &Design, records: &dyn Records) -> Result<Vec<Cell>, StatsErr
     Ok(cells)
 }
 
-/// One cell as its claims see it.
+/// One cell as the claim on the bound sees it.
 struct Reached {
     setting: Setting,
     /// By reading, trial by trial: alignment, the bound of the trial's channel, and the squared
     /// length of the trigger.
     trials: Vec<Vec<[f64; 3]>>,
-    log_ratio: Estimate,
 }
 
 /// The readings as measured.
 pub(super) struct Measured {
     margin: f64,
-    constant: f64,
     cells: Vec<Reached>,
 }
 
-/// What the claims rest on.
+fn settings(design: &Design) -> impl Iterator<Item = Setting> {
+    let blocks = design.blocks.iter();
+    blocks.flat_map(|b| b.settings().unwrap_or_default())
+}
+
+/// What the claim on the bound rests on.
 pub(super) fn measured(
     design: &Design,
     margin: f64,
-    constant: f64,
     records: &dyn Records,
 ) -> Result<Measured, StatsError> {
-    let settings = design
-        .blocks
-        .iter()
-        .flat_map(|b| b.settings().unwrap_or_default());
-    let cells = settings
-        .map(|setting| {
-            let mean = |f: &dyn Fn(&QueryOutcome) -> f64| {
-                EXTRA.mean(design, &setting, records, |r| outcome(r).map(f))
-            };
-            let trials = (0..Reading::ALL.len())
-                .map(|i| {
-                    (0..design.seeds)
-                        .filter_map(|seed| {
-                            let q = outcome(records.measured(&EXTRA.job(design, &setting, seed))?)?;
-                            Some([q.readings[i].alignment, q.bound, q.trigger_squared])
-                        })
-                        .collect()
-                })
-                .collect();
-            Ok(Reached {
-                setting,
-                trials,
-                log_ratio: log_ratio(&mean(&|q| q.noise_squared)?, &mean(&|q| q.signal)?)?,
+    let trials = |setting: &Setting, reading: usize| {
+        (0..design.seeds)
+            .filter_map(|seed| {
+                let q = outcome(records.measured(&EXTRA.job(design, setting, seed))?)?;
+                Some([q.readings[reading].alignment, q.bound, q.trigger_squared])
             })
+            .collect()
+    };
+    let cells = settings(design)
+        .map(|setting| Reached {
+            setting,
+            trials: (0..Reading::ALL.len())
+                .map(|i| trials(&setting, i))
+                .collect(),
         })
-        .collect::<Result<_, StatsError>>()?;
-    Ok(Measured {
-        margin,
-        constant,
-        cells,
+        .collect();
+    Ok(Measured { margin, cells })
+}
+
+/// The noise of the channel over its signal, as a law over the design.
+pub(super) fn measured_law(
+    design: &Design,
+    test: &ThresholdTest,
+    records: &dyn Records,
+) -> Result<MeasuredLaw, StatsError> {
+    let question = Question::QueryNoise;
+    let mut points = Vec::new();
+    for setting in settings(design) {
+        let mean = |f: &dyn Fn(&QueryOutcome) -> f64| {
+            EXTRA.mean(design, &setting, records, |r| outcome(r).map(f))
+        };
+        points.push(LawPoint {
+            setting,
+            measured: log_ratio(&mean(&|q| q.noise_squared)?, &mean(&|q| q.signal)?)?,
+            predicted: question.log_value(&Theory, &setting),
+        });
+    }
+    Ok(MeasuredLaw {
+        question,
+        test: test.clone(),
+        count: PointCount {
+            total: points.len(),
+            censored: points.iter().filter(|p| p.measured.is_none()).count(),
+        },
+        points,
+        words: LawWords {
+            symbol: "noise/signal".into(),
+            axis: "noise / signal of the channel".into(),
+            predicted_axis: Axis::log10("predicted noise / signal of the channel"),
+            searched: None,
+            allowance: String::new(),
+            part: Some("noise".into()),
+        },
     })
 }
 
 impl Measured {
     pub(super) fn settings(&self) -> impl Iterator<Item = Setting> {
         self.cells.iter().map(|c| c.setting)
-    }
-
-    fn count(&self) -> PointCount {
-        PointCount {
-            total: self.cells.len(),
-            censored: 0,
-        }
     }
 
     fn bound_tests(&self, predictor: &dyn Predictor) -> Result<Vec<BoundTest>, StatsError> {
@@ -176,42 +200,22 @@ impl Measured {
         Ok(tests)
     }
 
-    fn noise(&self, predictor: &dyn Predictor) -> Result<FormulaEvidence, StatsError> {
-        let ratios: Vec<Observation> = self
-            .cells
-            .iter()
-            .filter_map(|c| {
-                Some(Observation {
-                    regressors: vec![],
-                    response: c.log_ratio.value - predictor.query_noise(&c.setting)?,
-                    standard_error: Some(c.log_ratio.standard_error),
-                })
-            })
-            .collect();
-        let mut formula =
-            FormulaEvidence::from_log_ratios::<&str>(&[], &ratios, self.count(), 0.95)?;
-        formula.margin = self.constant.ln();
-        Ok(formula)
-    }
-
-    /// The claims: no reading beyond the bound, and the channel's noise.
-    pub(super) fn claims(
+    /// The claim that no reading is beyond the bound.
+    pub(super) fn claim(
         &self,
         experiment: &Experiment,
         predictor: &dyn Predictor,
-    ) -> Result<Vec<Claim>, StatsError> {
-        let bound = Evidence::Bound(BoundEvidence {
-            tests: self.bound_tests(predictor)?,
-            points: self.count(),
-        });
-        let noise = Evidence::Formula(self.noise(predictor)?);
-        Ok([("bound", bound), ("noise", noise)]
-            .into_iter()
-            .map(|(part, evidence)| Claim {
-                id: format!("{}/{part}", experiment.id),
-                evidence,
-            })
-            .collect())
+    ) -> Result<Claim, StatsError> {
+        Ok(Claim {
+            id: format!("{}/bound", experiment.id),
+            evidence: Evidence::Bound(BoundEvidence {
+                tests: self.bound_tests(predictor)?,
+                points: PointCount {
+                    total: self.cells.len(),
+                    censored: 0,
+                },
+            }),
+        })
     }
 }
 
@@ -221,7 +225,7 @@ pub(super) fn analyse(
     experiment: &Experiment,
     design: &Design,
     margin: f64,
-    constant: f64,
+    test: &ThresholdTest,
     records: &dyn Records,
 ) -> Result<Findings, StatsError> {
     let cells = measure(design, records)?;
@@ -229,28 +233,32 @@ pub(super) fn analyse(
     let mut findings = Findings {
         trials: total * design.seeds as usize,
         looks: 2,
+        fits: serde_json::json!({}),
         ..Findings::default()
     };
-    let measured = measured(design, margin, constant, records)?;
-    let tests = measured.bound_tests(&Theory)?;
-    let closest = tests
-        .iter()
-        .map(|t| t.excess)
-        .fold(f64::NEG_INFINITY, f64::max);
-    findings.notes.push(format!(
-        "{} readings at {total} cells against the bound on the alignment with the trigger; closest approach {closest:+.4}, margin {margin}.",
-        Reading::ALL.len(),
-    ));
-
-    let formula = measured.noise(&Theory)?;
-    findings.notes.push(format!(
-        "Noise over signal of the channel, measured over formula: geometric mean {:.3} (95 % interval {:.3} to {:.3}), standard deviation of its logarithm {:.3}.",
-        formula.mean.value.exp(),
-        formula.mean.lower.exp(),
-        formula.mean.upper.exp(),
-        formula.sd
-    ));
-    findings.claims = measured.claims(experiment, &Theory)?;
+    let claim = measured(design, margin, records)?.claim(experiment, &Theory)?;
+    if let Evidence::Bound(bound) = &claim.evidence {
+        let closest = bound
+            .tests
+            .iter()
+            .map(|t| t.excess)
+            .fold(f64::NEG_INFINITY, f64::max);
+        findings.notes.push(format!(
+            "{} readings at {total} cells against the bound on the alignment with the trigger; closest approach {closest:+.4}, margin {margin}.",
+            Reading::ALL.len(),
+        ));
+    }
+    findings.claims.push(claim);
+    let noise = measured_law(design, test, records)?;
+    law::analyse(
+        experiment,
+        design,
+        test,
+        &noise.points,
+        noise.count,
+        &noise.words,
+        &mut findings,
+    )?;
 
     table(&cells, &mut findings);
     rows(experiment, design, &cells, &mut findings);
@@ -333,7 +341,11 @@ fn table(cells: &[Cell], findings: &mut Findings) {
             row.extend(c.cosine.iter().map(text));
             row.push(format!("{:.3}", c.bound.value));
             row.push(format!("{:.3}", predicted_bound(s)));
-            row.push(format!("{:.3}", c.log_ratio.value.exp()));
+            row.push(
+                c.log_ratio
+                    .as_ref()
+                    .map_or_else(|| "—".into(), |e| format!("{:.3}", e.value.exp())),
+            );
             row.push(
                 query_bound::channel(s)
                     .map_or_else(|| "—".into(), |q| format!("{:.3}", q.snr.powf(-0.5))),
