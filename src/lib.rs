@@ -7,6 +7,7 @@
 pub mod baseline;
 pub mod claims;
 pub mod cli;
+pub mod clock;
 pub mod decode;
 pub mod descent;
 pub mod embedding;

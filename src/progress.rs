@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Stderr, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
+use crate::clock::Moment;
 use crate::job::Job;
 use crate::runner::{Observer, Plan};
 
@@ -33,7 +34,7 @@ impl Observer for Silent {}
 #[derive(Debug)]
 struct Tally {
     plan: Plan,
-    begin: Instant,
+    begin: Moment,
     ended: usize,
     core_seconds: f64,
 }
@@ -42,7 +43,7 @@ impl Tally {
     fn new(plan: &Plan) -> Self {
         Tally {
             plan: *plan,
-            begin: Instant::now(),
+            begin: Moment::now(),
             ended: 0,
             core_seconds: 0.0,
         }
@@ -120,7 +121,7 @@ impl Observer for Bar {
 pub struct Lines<W> {
     out: W,
     interval: Duration,
-    run: Option<(Tally, Instant)>,
+    run: Option<(Tally, Moment)>,
 }
 
 impl Lines<Stderr> {
@@ -151,7 +152,7 @@ impl<W: Write> Observer for Lines<W> {
     fn started(&mut self, plan: &Plan) {
         let tally = Tally::new(plan);
         say(&mut self.out, format_args!("{}", tally.opening()));
-        self.run = Some((tally, Instant::now()));
+        self.run = Some((tally, Moment::now()));
     }
 
     fn finished(&mut self, job: &Job, _seconds: f64) {
@@ -160,7 +161,7 @@ impl<W: Write> Observer for Lines<W> {
         };
         tally.add(job);
         if last.elapsed() >= self.interval {
-            *last = Instant::now();
+            *last = Moment::now();
             let (n, of) = (tally.plan.skipped + tally.ended, tally.plan.total);
             let left = duration(tally.seconds_left());
             say(&mut self.out, format_args!("{n}/{of} jobs, {left} left"));

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Moment;
 use crate::experiment::{Records, expected_jobs, for_each, jobs, pending};
 use crate::job::{Job, Record};
 use crate::report::{self, Judged, ReportError};
@@ -173,7 +173,7 @@ pub fn reproduce(
     options: RunOptions<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Reproduced, ReproduceError> {
-    let begun = Instant::now();
+    let begun = Moment::now();
     // Now, since the tree may move on while a long run goes on.
     let commit = commit();
     let experiments = load(places, profile)?;

@@ -8,10 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{self, AtomicBool};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Instant;
 
 use indicatif::HumanBytes;
 
+use crate::clock::Moment;
 use crate::job::{Cost, Job, JobError, Record};
 use crate::store::{Store, StoreError};
 
@@ -163,7 +163,7 @@ fn run_jobs_by(
     observer: &mut dyn Observer,
     run: &Run<'_>,
 ) -> Result<RunSummary, RunError> {
-    let begin = Instant::now();
+    let begin = Moment::now();
     let mut seen = HashSet::new();
     let mut queue = Vec::new();
     for job in jobs {
@@ -338,7 +338,7 @@ fn spawn<'scope>(
         .name(format!("job-{worker}"))
         .spawn_scoped(scope, move || {
             for job in jobs {
-                let begin = Instant::now();
+                let begin = Moment::now();
                 // A job owns all that it changes, so nothing broken outlives its panic.
                 let result = catch_unwind(AssertUnwindSafe(|| run(&job)));
                 let ended = Ended {

@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::clock::Moment;
 use crate::files;
 use crate::job::{Job, Record, SCHEMA};
 use crate::rng::{RNG_SCHEME, sha256_hex};
@@ -257,7 +258,7 @@ impl Store {
             end: 0,
             excess: false,
             unsynced: true, // what a killed process left may be
-            synced: Instant::now(),
+            synced: Moment::now(),
         };
         if is_new {
             sync_directory(dir);
@@ -457,7 +458,7 @@ impl Store {
                 .sync_data()
                 .map_err(io_error("write", &self.path))?;
             journal.unsynced = false;
-            journal.synced = Instant::now();
+            journal.synced = Moment::now();
         }
         Ok(())
     }
@@ -530,7 +531,7 @@ struct Journal {
     excess: bool,
     /// Whether lines may have reached only the system's memory.
     unsynced: bool,
-    synced: Instant,
+    synced: Moment,
 }
 
 impl Journal {
