@@ -117,5 +117,12 @@ mod tests {
     #[test]
     fn the_arguments_are_well_formed() {
         Cli::command().debug_assert();
+        // What clap itself checks in builds with debug assertions alone.
+        for command in Cli::command().get_subcommands() {
+            let mut names = std::collections::BTreeSet::new();
+            for group in command.get_groups() {
+                assert!(names.insert(group.get_id()), "{}", command.get_name());
+            }
+        }
     }
 }

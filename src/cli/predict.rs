@@ -17,6 +17,7 @@ const IDLE: &str = "Accepted without effect (options of simulate)";
 
 /// Arguments of `predict`: those of `simulate` and two more.
 #[derive(Debug, clap::Args)]
+#[group(skip)] // it would have the name of the group of `simulate`
 #[command(
     mut_arg("trials", idle),
     mut_arg("seed", idle),

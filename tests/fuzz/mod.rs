@@ -21,6 +21,7 @@ use recall_capacity::cli::{Cli, Command, Failure, predict};
 use recall_capacity::replay::{Case, compare, replay};
 use recall_capacity::spec::{Experiment, Profile};
 use recall_capacity::store::{JOURNAL, Store};
+use recall_theory::Setting;
 
 /// What is fed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -370,19 +371,29 @@ impl Fuzzer {
                 };
                 match &cli.command {
                     Command::Simulate(args) => args.job(args.seed).map(|_| String::new()),
-                    // A prediction takes milliseconds: not for every input.
-                    Command::Predict(args) if args.quick && rare => {
-                        predict::answer(args).map(|_| String::new())
-                    }
-                    Command::Predict(args) => {
-                        args.simulate.setting.setting().map(|_| String::new())
-                    }
+                    Command::Predict(args) => match args.simulate.setting.setting() {
+                        // A prediction takes milliseconds, thresholds and bounds take seconds: not
+                        // for every input, and the latter for small sizes only.
+                        Ok(setting) if rare && (args.quick || is_small(&setting)) => {
+                            predict::answer(args).map(|_| String::new())
+                        }
+                        answer => answer.map(|_| String::new()),
+                    },
                     _ => Ok(String::new()),
                 }
                 .map_err(told)
             }
         }
     }
+}
+
+/// Sizes at which the searches for thresholds and lower bounds take seconds.
+fn is_small(s: &Setting) -> bool {
+    let width = s.model.mlp().map_or(1, |mlp| mlp.width);
+    s.vocab <= 512
+        && s.len <= 512
+        && s.dim_in.max(s.dim_out).max(width) <= 512
+        && s.samples.as_f64() <= 1e6
 }
 
 /// Replaces the run of bytes of a kind that begins at or after a place.
