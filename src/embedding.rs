@@ -126,3 +126,60 @@ impl<R: Real> Embeddings<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(law: Law, vocab: usize, dim: usize) -> (Embeddings<f64>, Vec<f64>) {
+        let setting = Setting::new(vocab, dim, 4, 10).with_embeddings(law, law);
+        let key = StreamKey::from_text("embedding tests");
+        let e = Embeddings::draw(&setting, &key);
+        let query = e.draw_query(law, &key);
+        (e, query)
+    }
+
+    fn dense(table: &Table<f64>) -> &Matrix<f64> {
+        match table {
+            Table::Dense(z) => z,
+            Table::Orthonormal { .. } => panic!("dense by construction"),
+        }
+    }
+
+    fn norm2(x: &[f64]) -> f64 {
+        x.iter().map(|x| x * x).sum()
+    }
+
+    #[test]
+    fn vectors_have_the_lengths_of_their_law() {
+        let (vocab, dim) = (2000, 20);
+        let (e, query) = drawn(Law::Sphere, 50, dim);
+        for z in [&e.input, &e.output] {
+            for v in 0..50 {
+                assert!((norm2(dense(z).row(v)) - 1.0).abs() < 1e-12);
+            }
+        }
+        assert!((norm2(e.trigger.as_ref().unwrap()) - 1.0).abs() < 1e-12);
+        assert!((norm2(&query) - 1.0).abs() < 1e-12);
+        // A squared Gaussian length has mean 1 and variance 2/d: five standard errors.
+        let (e, _) = drawn(Law::Gaussian, vocab, dim);
+        for z in [&e.input, &e.output] {
+            let mean = norm2(dense(z).data()) / vocab as f64;
+            let se = (2.0 / (dim * vocab) as f64).sqrt();
+            assert!((mean - 1.0).abs() < 5.0 * se, "{mean}");
+        }
+    }
+
+    #[test]
+    fn the_vectors_of_a_trial_are_drawn_from_streams_of_their_own() {
+        let (e, query) = drawn(Law::Gaussian, 6, 5);
+        let mut entries: Vec<f64> = dense(&e.input).data().to_vec();
+        entries.extend_from_slice(dense(&e.output).data());
+        entries.extend_from_slice(e.trigger.as_ref().unwrap());
+        entries.extend_from_slice(&query);
+        let all = entries.len();
+        entries.sort_by(f64::total_cmp);
+        entries.dedup();
+        assert_eq!(entries.len(), all, "a draw occurs twice");
+    }
+}

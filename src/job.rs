@@ -1042,6 +1042,47 @@ mod tests {
     }
 
     #[test]
+    fn fresh_sequences_are_not_training_sequences() {
+        // 64 facts and 20 samples: most fresh sequences ask for a fact that was never shown, while
+        // the training sequences themselves are learned by heart.
+        let (mut hits, mut total) = (0, 0);
+        for engine in [
+            Engine::Early,
+            Engine::Exact {
+                eta: 1.0,
+                gamma_w: 1e9,
+                gamma_v: 1e6,
+            },
+        ] {
+            for seed in 0..10 {
+                let setting = Setting::new(64, 64, 4, 20)
+                    .with_embeddings(Embedding::Orthonormal, Embedding::Orthonormal);
+                let mut job = Job {
+                    config: Configuration::of(&setting),
+                    seed,
+                    paired: vec![],
+                };
+                job.config.test_sequences = 20;
+                job.config.engine = engine;
+                let accuracy = job.run().unwrap().outcome.accuracy;
+                hits += accuracy.hits;
+                total += accuracy.total;
+            }
+        }
+        // Shown: 1 - (1 - 1/64)^20 = .27 of the facts.
+        let rate = hits as f64 / total as f64;
+        assert!(rate > 0.1 && rate < 0.5, "{rate}");
+    }
+
+    #[test]
+    fn every_seed_has_draws_of_its_own() {
+        let other = Job { seed: 99, ..job() };
+        assert_ne!(job().key(), other.key());
+        assert_ne!(job().stream_key(), other.stream_key());
+        assert_ne!(job().run().unwrap().outcome, other.run().unwrap().outcome);
+    }
+
+    #[test]
     fn draws_are_common_only_where_pairing_is_asked_for() {
         let mut other = job();
         other.config.samples = Samples::Finite(400);

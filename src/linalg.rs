@@ -497,6 +497,14 @@ mod tests {
     }
 
     #[test]
+    fn the_mean_row_is_summed_in_doubles() {
+        let rows = 200_000;
+        let mut table = Matrix::from_vec(rows, 1, vec![0.1f32; rows]);
+        assert_eq!(table.centre_rows(), [0.1f32]);
+        assert!(table.data().iter().all(|x| *x == 0.0));
+    }
+
+    #[test]
     fn ties_go_to_the_lowest_index() {
         assert_eq!(argmax(&[1.0, 3.0, 3.0, 2.0]), 1);
         assert_eq!(argmax(&[0.0f32; 4]), 0);

@@ -65,3 +65,36 @@ pub fn sha256_hex(text: &str) -> String {
         .map(|b| format!("{b:02x}"))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::rand_core::Rng;
+
+    #[test]
+    fn no_two_purposes_and_no_two_keys_share_a_stream() {
+        let purposes = [
+            Purpose::InputEmbedding,
+            Purpose::OutputEmbedding,
+            Purpose::Trigger,
+            Purpose::Query,
+            Purpose::Permutation,
+            Purpose::Train,
+            Purpose::Test,
+            Purpose::Oracle,
+            Purpose::Hidden,
+            Purpose::Configuration,
+        ];
+        let mut words: Vec<u64> = ["job 1", "job 2"]
+            .into_iter()
+            .flat_map(|text| {
+                let key = StreamKey::from_text(text);
+                purposes.map(|purpose| key.stream(purpose).next_u64())
+            })
+            .collect();
+        let all = words.len();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), all);
+    }
+}

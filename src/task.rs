@@ -429,6 +429,47 @@ mod tests {
     }
 
     #[test]
+    fn balanced_labels_differ_by_at_most_one() {
+        // Neither a power of two nor a divisor of the sample size.
+        let (vocab, samples) = (37, 100);
+        let pi = Permutation::random(vocab, &mut key().stream(Purpose::Permutation));
+        let mut rng = key().stream(Purpose::Train);
+        let batch = Batch::draw(&mut rng, &pi, 3, samples, Labels::Balanced);
+        let mut count = vec![0; vocab];
+        for &y in &batch.label {
+            count[y as usize] += 1;
+        }
+        let often = samples % vocab;
+        assert_eq!(
+            count.iter().filter(|c| **c == samples / vocab + 1).count(),
+            often
+        );
+        assert_eq!(
+            count.iter().filter(|c| **c == samples / vocab).count(),
+            vocab - often
+        );
+    }
+
+    #[test]
+    fn every_permutation_is_as_likely() {
+        // Chi-squared with 23 degrees of freedom, fixed seed, threshold at p = 1e-4.
+        let mut rng = key().stream(Purpose::Permutation);
+        let mut count = std::collections::BTreeMap::new();
+        let draws = 24_000;
+        for _ in 0..draws {
+            let pi = Permutation::random(4, &mut rng);
+            *count.entry(pi.labels().to_vec()).or_insert(0) += 1;
+        }
+        let expected = f64::from(draws) / 24.0;
+        let seen: f64 = count
+            .values()
+            .map(|c| (f64::from(*c) - expected).powi(2))
+            .sum();
+        let unseen = (24 - count.len()) as f64 * expected.powi(2);
+        assert!((seen + unseen) / expected < 57.3, "{count:?}");
+    }
+
+    #[test]
     fn a_table_with_a_repeat_is_no_permutation() {
         assert!(Permutation::new(vec![2, 0, 1]).is_some());
         assert!(Permutation::new(vec![2, 2, 1]).is_none());

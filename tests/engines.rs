@@ -466,6 +466,64 @@ fn counting_agrees_with_the_definitions() {
     println!("largest deviation from the definitions: {largest:.1e}");
 }
 
+#[test]
+fn counting_agrees_beyond_one_block_of_labels() {
+    // More labels than a block of rows holds; few samples, so that rows are sparse.
+    for output in [Embedding::Gaussian, Embedding::Orthonormal] {
+        let setting = Setting::new(300, 4, 3, 60).with_embeddings(Embedding::Gaussian, output);
+        let world = World::draw(setting, "blocks");
+        let ((outcome, state), want) = (world.on_batch(), naive(&world));
+        let gap = relative(&state.token_scores, &want.token_scores);
+        assert!(gap < 1e-10, "{setting:?}: {gap}");
+        let value = state.value.unwrap();
+        // The naive orthonormal table has two coordinates that no label uses.
+        let gap = relative(value.data(), &want.value[..value.rows()].concat());
+        assert!(gap < 1e-10, "{setting:?}: {gap}");
+        assert_eq!(outcome.accuracy.hits, want.accuracy, "{setting:?}");
+        assert_eq!(outcome.one_step.hits, want.one_step, "{setting:?}");
+    }
+}
+
+#[test]
+fn a_strong_softmax_is_the_argmax() {
+    for carried in [false, true] {
+        let of = |attention| {
+            let setting = Setting {
+                trigger_in_values: carried,
+                attention,
+                ..Setting::new(24, 12, 6, 300)
+            };
+            World::draw(setting, "strong").on_batch()
+        };
+        let (soft, hard) = (of(Attention::Strength(1e9)), of(Attention::Argmax));
+        assert_eq!(soft.0.attention, hard.0.attention);
+        assert_eq!(soft.0.train_attention, hard.0.train_attention);
+        assert_eq!(soft.0.accuracy, hard.0.accuracy);
+        let gap = relative(soft.1.value.unwrap().data(), hard.1.value.unwrap().data());
+        assert!(gap < 1e-12, "{gap}");
+        let weight = soft.0.attention_weight.unwrap();
+        assert!((weight - hard.0.attention.rate()).abs() < 1e-12, "{weight}");
+    }
+}
+
+#[test]
+fn fresh_sequences_are_answered_by_the_token_they_attend_to() {
+    // Training attention that errs, and one that does not where fresh attention does: then the
+    // pairs that fresh sequences add must not count as recalled tokens.
+    for (dim, len, samples, perfect) in [(16, 8, 40, false), (32, 4, 12, true)] {
+        let world = World::draw(Setting::new(24, dim, len, samples), "elsewhere");
+        let ((outcome, _), want) = (world.on_batch(), naive(&world));
+        let trained = outcome.train_attention.unwrap();
+        assert_eq!(trained.hits == trained.total, perfect, "{trained:?}");
+        assert_eq!(outcome.accuracy.hits, want.accuracy);
+        assert_eq!(
+            (outcome.recall.hits, outcome.recall.total),
+            (want.recall, 24)
+        );
+        assert!(outcome.attention.rate() < 0.9 && outcome.recall.hits >= 8);
+    }
+}
+
 /// All `V^L L` samples, each once: its empirical gradient is the population gradient.
 fn all_samples(permutation: &Permutation, len: usize) -> Batch {
     let vocab = permutation.vocab();
@@ -598,6 +656,26 @@ fn isolating_the_parts_changes_nothing_and_they_add_up_on_average() {
 }
 
 /// Renames tokens by `sigma`: row `v` becomes row `sigma(v)`.
+#[test]
+fn labels_seen_once_have_no_signal_from_other_samples() {
+    // With orthonormal tables the label-count part is n_j (n_j - 1) up to terms of order 1/V: zero
+    // for every label that occurs once or not at all.
+    let setting = Setting {
+        labels: Labels::Balanced,
+        ..Setting::new(64, 64, 5, 20)
+            .with_embeddings(Embedding::Orthonormal, Embedding::Orthonormal)
+    };
+    let world = World::draw(setting, "once");
+    let (outcome, _) = world.early(Training::Batch(&world.train), true);
+    let (n, len, v) = (20.0, 5.0, 64.0);
+    // The size it would have with n_j^2: (1 - 1/L)/(N L^2) times the spread of n_j / N.
+    let seen = n / v;
+    let spread = (seen * (1.0 - seen)) / (n * n);
+    let alone = ((1.0 - 1.0 / len) / (n * len * len) * world.unit()).powi(2) * spread;
+    let found = outcome.noise.unwrap().label_count;
+    assert!(found < 0.01 * alone, "{found} of {alone}");
+}
+
 fn rename_tokens(world: &World, sigma: &Permutation) -> World {
     let mut other = world.clone();
     if let (Table::Dense(from), Table::Dense(to)) =

@@ -2,6 +2,7 @@
 //! loss, the small-step engine against the exact one.
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions unwrap too
 
+use recall_capacity::descent::early::Outcome;
 use recall_capacity::descent::exact::{self, Problem, State};
 use recall_capacity::descent::hidden::Hidden;
 use recall_capacity::descent::{Rates, mlp};
@@ -64,6 +65,19 @@ impl World {
             query,
             permutation,
         }
+    }
+
+    /// A trial of the engine of small steps.
+    fn limit(&self) -> (Outcome, mlp::MlpState<f64>) {
+        mlp::run(&mlp::Trial {
+            setting: &self.setting,
+            embeddings: &self.embeddings,
+            hidden: &self.hidden,
+            permutation: &self.permutation,
+            train: &self.train,
+            test: &self.test,
+        })
+        .unwrap()
     }
 
     fn problem<'a>(&'a self, batch: &'a Batch, in_values: bool) -> Problem<'a, f64> {
@@ -203,15 +217,7 @@ fn engines_agree_in_the_limit_of_small_steps() {
                     Setting::new(24, 10, 5, 250).with_embeddings(Embedding::Gaussian, output);
                 // A world in which no two scores nearly tie: a tie is broken by any finite eta.
                 let w = World::draw(with_mlp(setting, activation, input, 40), "limit2");
-                let (outcome, want) = mlp::run(&mlp::Trial {
-                    setting: &w.setting,
-                    embeddings: &w.embeddings,
-                    hidden: &w.hidden,
-                    permutation: &w.permutation,
-                    train: &w.train,
-                    test: &w.test,
-                })
-                .unwrap();
+                let (outcome, want) = w.limit();
                 let mut scores = want.token_scores.clone();
                 scores.push(want.trigger_score);
                 let norm2: f64 = w.query.iter().map(|x| x * x).sum();
@@ -341,15 +347,7 @@ fn a_linear_layer_with_orthogonal_weights_is_no_layer() {
         weights[(k + 8) * 8 + k] = -(8f64.sqrt());
     }
     w.hidden.weights = Matrix::from_vec(16, 8, weights);
-    let (with, _) = mlp::run(&mlp::Trial {
-        setting: &w.setting,
-        embeddings: &w.embeddings,
-        hidden: &w.hidden,
-        permutation: &w.permutation,
-        train: &w.train,
-        test: &w.test,
-    })
-    .unwrap();
+    let (with, _) = w.limit();
     let (without, _) = early::run(&Trial {
         setting: &plain,
         embeddings: &w.embeddings,
@@ -389,6 +387,24 @@ fn hidden_weights_are_stable() {
 }
 
 #[test]
+fn hidden_weights_are_drawn_apart_from_the_embeddings() {
+    let w = World::draw(
+        with_mlp(Setting::new(12, 6, 3, 20), "relu", MlpInput::Raw, 12),
+        "apart",
+    );
+    let (Table::Dense(input), Table::Dense(output)) = (&w.embeddings.input, &w.embeddings.output)
+    else {
+        panic!("dense by construction")
+    };
+    // Both are standard normal draws, the embeddings scaled by 1/sqrt(d).
+    for table in [input, output] {
+        for (a, b) in w.hidden.weights.data().iter().zip(table.data()) {
+            assert!((a - b * 6f64.sqrt()).abs() > 1e-9);
+        }
+    }
+}
+
+#[test]
 fn a_chunked_trial_has_the_counts_of_its_parts() {
     // More labels than one block, more samples of a label than one chunk, and orthonormal outputs.
     for (vocab, samples) in [(150, 400), (3, 900)] {
@@ -396,15 +412,7 @@ fn a_chunked_trial_has_the_counts_of_its_parts() {
             let setting =
                 Setting::new(vocab, 8, 4, samples).with_embeddings(Embedding::Sphere, output);
             let w = World::draw(with_mlp(setting, "relu", MlpInput::Rms, 16), "chunks");
-            let (outcome, state) = mlp::run(&mlp::Trial {
-                setting: &w.setting,
-                embeddings: &w.embeddings,
-                hidden: &w.hidden,
-                permutation: &w.permutation,
-                train: &w.train,
-                test: &w.test,
-            })
-            .unwrap();
+            let (outcome, state) = w.limit();
             assert_eq!(outcome.train_attention.unwrap().total, samples);
             assert_eq!(outcome.recall.total, vocab as u64);
             let problem = w.problem(&w.train, false);
@@ -412,6 +420,79 @@ fn a_chunked_trial_has_the_counts_of_its_parts() {
             assert!(relative(one.value.data(), state.value_1.data()) < 1e-12);
         }
     }
+}
+
+/// Tokens recalled by the third step under perfect attention, from its definition.
+fn recalled_by_definition(w: &World) -> u64 {
+    let (Table::Dense(input), Table::Dense(output)) = (&w.embeddings.input, &w.embeddings.output)
+    else {
+        panic!("dense by construction")
+    };
+    let (vocab, width) = (input.rows(), w.hidden.width());
+    let features: Vec<Vec<f64>> = (0..vocab)
+        .map(|v| {
+            let (mut seen, mut norm) = (input.row(v).to_vec(), [0.0]);
+            w.hidden.normalise(&mut seen, &mut norm);
+            let mut phi = vec![0.0; width];
+            w.hidden.project(&seen, &mut phi);
+            w.hidden.activate(&mut phi);
+            phi
+        })
+        .collect();
+    // sum_n (e_y - 1/V) phi(token)^T
+    let mut sums = vec![vec![0.0; width]; vocab];
+    for &label in &w.train.label {
+        let phi = &features[w.permutation.token(label) as usize];
+        for (j, row) in sums.iter_mut().enumerate() {
+            let c = f64::from(u8::from(j as u32 == label)) - 1.0 / vocab as f64;
+            row.iter_mut().zip(phi).for_each(|(s, p)| *s += c * p);
+        }
+    }
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let gram = |j: usize, k: usize| dot(output.row(j), output.row(k));
+    let right = (0..vocab).filter(|&v| {
+        let pulled: Vec<f64> = sums.iter().map(|row| dot(row, &features[v])).collect();
+        let logits: Vec<f64> = (0..vocab)
+            .map(|j| (0..vocab).map(|k| gram(j, k) * pulled[k]).sum())
+            .collect();
+        recall_capacity::linalg::argmax(&logits) as u32 == w.permutation.label(v as u32)
+    });
+    right.count() as u64
+}
+
+#[test]
+fn several_blocks_have_the_limit_of_the_exact_engine() {
+    // More labels and tokens than one block holds, and attention that errs.
+    let setting = Setting::new(150, 32, 32, 300);
+    let w = World::draw(with_mlp(setting, "tanh", MlpInput::Raw, 300), "blocks");
+    let (outcome, state) = w.limit();
+    let (train, test) = (w.problem(&w.train, false), w.problem(&w.test, false));
+    let eta = 1e-5;
+    let rates = Rates {
+        eta,
+        gamma_w: 1e15 / eta,
+        gamma_v: 1.0,
+    };
+    let trial = exact::train(&train, &test, rates);
+    let gain = rates.gamma_w * train.query_norm2() * eta;
+    let scores: Vec<f64> = trial.token_scores_1.iter().map(|s| s / gain).collect();
+    let gap = relative(&scores, &state.token_scores);
+    assert!(gap < 1e-4, "scores: {gap}");
+    let pairs = trial.value_2.data().iter().zip(trial.value_1.data());
+    let third: Vec<f64> = pairs.map(|(two, one)| two - one).collect();
+    let gap = relative(&third, state.value_2.data());
+    assert!(gap < 1e-4, "V2: {gap}");
+    assert_eq!(
+        outcome.train_attention.unwrap().hits as usize,
+        trial.train_attention_hits()
+    );
+    assert_eq!(outcome.attention.hits as usize, trial.test_attention_hits());
+    assert_eq!(outcome.accuracy.hits as usize, trial.test_correct());
+    assert_eq!(outcome.recall.hits, recalled_by_definition(&w));
+    // Attention that errs, and a recall that is not that of perfect attention.
+    assert!(outcome.attention.rate() < 0.9 && outcome.accuracy.hits > 40);
+    let learned = mlp::recalled(&w.embeddings, &w.hidden, &w.permutation, &state.value_2);
+    assert_ne!(learned, Some(outcome.recall));
 }
 
 #[test]

@@ -299,3 +299,26 @@ fn attention(gradient: &FirstGradient, query: &[f64], trigger: &[f64], test: &Ba
         total: test.samples() as u64,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Purpose, StreamKey};
+    use crate::task::Permutation;
+    use recall_theory::Labels;
+
+    #[test]
+    fn the_flow_of_a_sequence_sums_to_zero() {
+        let (vocab, len, samples) = (9, 4, 50);
+        let key = StreamKey::from_text("flow");
+        let pi = Permutation::random(vocab, &mut key.stream(Purpose::Permutation));
+        let mut rng = key.stream(Purpose::Train);
+        let batch = Batch::draw(&mut rng, &pi, len, samples, Labels::Iid);
+        let scores = (0..vocab * vocab).map(|i| (i as f64).sin() + 0.3).collect();
+        let scores = Matrix::from_vec(vocab, vocab, scores);
+        let flow = Flow::of(&scores, &batch, (samples * len) as f64);
+        let size: f64 = flow.coefficients.iter().map(|x| x.abs()).sum();
+        let sum: f64 = flow.coefficients.iter().sum();
+        assert!(size > 0.1 && sum.abs() < 1e-14 * size, "{sum} of {size}");
+    }
+}

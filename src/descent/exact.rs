@@ -1560,3 +1560,77 @@ fn accurate_dot<R: Real>(a: &[R], b: &[R]) -> Double {
     }
     two_sum(sum.hi, sum.lo)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compensated_sum_keeps_what_a_double_loses() {
+        let mut sum = Sum::default();
+        sum.add(1e16);
+        (0..1000).for_each(|_| sum.add(1.0 / 16.0));
+        sum.add(-1e16);
+        assert_eq!(sum.total(), 62.5);
+        // (1 + e)(1 - e) - 1 = -e^2, which a rounded product does not have.
+        let e = 2f64.powi(-30);
+        let mut sum = Sum::default();
+        sum.add_product(1.0 + e, 1.0 - e);
+        sum.add(-1.0);
+        assert_eq!(sum.total(), -e * e);
+    }
+
+    #[test]
+    fn attention_weights_keep_their_digits_until_they_underflow() {
+        let scores = Scores {
+            token: [0.0, 40.0, 700.0, 800.0]
+                .map(|below| (-below, 0.0))
+                .to_vec(),
+            trigger: (-3.0, 0.0),
+            zero: false,
+        };
+        let (mut line, mut alpha) = ([(0.0, 0.0); 4], [0.0; 4]);
+        let (peak, rest) = scores.softmax(&[1, 0, 2, 3], 0, &mut line, &mut alpha);
+        // The first position is the informative one.
+        let want = [(-43f64).exp(), 1.0, (-700f64).exp(), 0.0];
+        for (a, w) in alpha.iter().zip(want) {
+            assert!((a - w).abs() <= 1e-14 * w, "{alpha:?}");
+        }
+        assert_eq!(peak, 1);
+        assert!((rest / want[0] - 1.0).abs() < 1e-14);
+    }
+
+    #[test]
+    fn ties_of_logits_go_to_the_lowest_label() {
+        for (logits, label, correct, margin) in [
+            ([2.0, 2.0, 1.0], 0, true, 0.0),
+            ([2.0, 2.0, 1.0], 1, false, 0.0),
+            ([1.0, 3.0, 3.0], 1, true, 0.0),
+            ([1.0, 3.0, 3.0], 2, false, 0.0),
+            ([1.0, 2.0, 4.0], 2, true, 2.0),
+            ([1.0, 2.0, 4.0], 0, false, 3.0),
+        ] {
+            let mut f: [f64; 3] = logits;
+            let seen = cross_entropy_in_place(&mut f, label);
+            assert_eq!((seen.correct, seen.margin), (correct, margin), "{logits:?}");
+            assert!(f.iter().sum::<f64>().abs() < 1e-15);
+        }
+    }
+
+    #[test]
+    fn the_loss_drop_of_small_logits_is_that_of_the_definition() {
+        // Spreads on both sides of the place where the series takes over.
+        for spread in [1e-3, 0.0155, 0.0157, 0.1, 0.9] {
+            let f: Vec<f64> = (0..50)
+                .map(|i| spread * (f64::from(i * i)).sin() / 2.0)
+                .collect();
+            for label in [0, 7, 49] {
+                let sum: f64 = f.iter().map(|x| x.exp()).sum();
+                let drop = 50f64.ln() - (sum.ln() - f[label]);
+                let seen = cross_entropy_in_place(&mut f.clone(), label);
+                assert!((seen.drop - drop).abs() < 1e-14, "{} {drop}", seen.drop);
+                assert!((seen.loss + seen.drop - 50f64.ln()).abs() < 1e-14);
+            }
+        }
+    }
+}

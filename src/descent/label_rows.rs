@@ -423,6 +423,40 @@ mod tests {
     use recall_theory::{Embedding, Setting};
 
     #[test]
+    fn a_sparse_block_is_summed_as_a_product() {
+        let (rows, vocab, dim) = (3, 70, 5);
+        let z: Vec<f64> = (0..vocab * dim).map(|i| (i as f64 * 0.7).sin()).collect();
+        let z = Matrix::from_vec(vocab, dim, z);
+        let mut table = vec![0.0; rows * vocab];
+        for (place, weight) in [
+            (0, 0.5),
+            (17, -2.0),
+            (69, 1.5),
+            (70, 3.0),
+            (2 * vocab + 33, 0.25),
+        ] {
+            table[place] = weight;
+        }
+        assert!(widest(IsSparse(&table)));
+        let (mut sums, mut product) = (vec![9.0; rows * dim], vec![0.0; rows * dim]);
+        widest(SumRows {
+            table: &table,
+            z: &z,
+            out: &mut sums,
+        });
+        gemm(
+            1.0,
+            View::new(&table, rows, vocab),
+            z.view(),
+            0.0,
+            &mut product,
+        );
+        for (a, b) in sums.iter().zip(&product) {
+            assert!((a - b).abs() < 1e-14, "{sums:?} {product:?}");
+        }
+    }
+
+    #[test]
     fn pairs_win_where_the_label_is_the_first_of_the_largest() {
         let vocab = 700;
         for law in [Embedding::Gaussian, Embedding::Sphere] {
@@ -439,17 +473,23 @@ mod tests {
             };
             let map = ValueMap::accumulate(&sides, &rows);
             let mut best = vec![(f64::NEG_INFINITY, 0); vocab];
+            let mut second = best.clone();
             map.for_each_label(&sides, &rows, |j, row, _| {
-                for (best, x) in best.iter_mut().zip(row) {
+                for ((best, second), x) in best.iter_mut().zip(&mut second).zip(row) {
+                    let own = (*x, j as u32);
                     if *x > best.0 {
-                        *best = (*x, j as u32);
+                        *second = std::mem::replace(best, own);
+                    } else if *x > second.0 {
+                        *second = own;
                     }
                 }
             });
-            let pairs: Vec<(u32, u32)> = (0..vocab as u32)
+            // The second best is beaten by one label alone, in whichever block that is.
+            let pairs: Vec<(u32, u32)> = (0..vocab)
                 .flat_map(|v| {
-                    let answer = best[v as usize].1;
-                    [(v, answer), (v, (answer + 1) % vocab as u32), (v, v)]
+                    let answer = best[v].1;
+                    [answer, second[v].1, (answer + 1) % vocab as u32, v as u32]
+                        .map(|label| (v as u32, label))
                 })
                 .collect();
             let expected: Vec<bool> = pairs
