@@ -13,9 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
 use recall_theory::accuracy::{attention_accuracy, end_to_end_accuracy};
-use recall_theory::attention::{NOISE_NAMES, budget};
+use recall_theory::activation::HERMITE_DEGREE;
+use recall_theory::attention::NOISE_NAMES;
+use recall_theory::mlp::attention::MLP_NOISE_NAMES;
+use recall_theory::mlp::hermite::Profile;
 use recall_theory::recall::recall_accuracy;
-use recall_theory::{Attention, Embedding, Labels, Setting};
+use recall_theory::{
+    Activation, Attention, Embedding, Labels, Mlp, MlpInput, MlpRows, Model, Setting,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::descent::early::Outcome;
@@ -63,12 +68,15 @@ pub struct Plan {
     pub samples_per_token: u64,
     /// Most tokens `N L` of a batch.
     pub tokens: u64,
-    /// Law of the inputs.
-    pub input: Embedding,
-    /// Law of the outputs.
-    pub output: Embedding,
-    /// Label law.
-    pub labels: Labels,
+    /// The hidden layer; without one the model is attention-only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<HiddenPlan>,
+    /// Law of the inputs; drawn for each configuration if it is not given.
+    pub input: Option<Embedding>,
+    /// Law of the outputs, likewise.
+    pub output: Option<Embedding>,
+    /// Label law, likewise.
+    pub labels: Option<Labels>,
     /// Whether values carry the trigger.
     pub trigger_in_values: bool,
     /// Attention of step 3 and of the test.
@@ -88,6 +96,19 @@ pub struct Plan {
     pub test_sequences: usize,
     /// Whether the noise terms are isolated.
     pub decompose: bool,
+}
+
+/// Which hidden layers are drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HiddenPlan {
+    /// `m`.
+    pub width: Range,
+    /// Activation; drawn for each configuration if it is not given.
+    pub activation: Option<Activation>,
+    /// What the layer sees, likewise.
+    pub input: Option<MlpInput>,
+    /// Law of the weights, likewise.
+    pub rows: Option<MlpRows>,
 }
 
 /// Why a study cannot be made.
@@ -119,38 +140,130 @@ fn uniform(rng: &mut ChaCha8Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
+/// An integer, log-uniform.
+fn between(rng: &mut ChaCha8Rng, low: u64, high: u64) -> u64 {
+    let (a, b) = ((low as f64).ln(), (high.max(low) as f64).ln());
+    let x = (a + (b - a) * uniform(rng)).exp().round();
+    (x as u64).clamp(low, high.max(low))
+}
+
+/// One of some values, all alike.
+fn pick<T: Copy>(rng: &mut ChaCha8Rng, values: &[T]) -> T {
+    let i = (uniform(rng) * values.len() as f64) as usize;
+    values[i.min(values.len() - 1)]
+}
+
+impl HiddenPlan {
+    fn draw(&self, rng: &mut ChaCha8Rng) -> Mlp {
+        Mlp {
+            width: between(rng, self.width.low, self.width.high) as usize,
+            activation: self.activation.unwrap_or_else(|| draw_activation(rng)),
+            input: self
+                .input
+                .unwrap_or_else(|| pick(rng, &[MlpInput::Raw, MlpInput::Rms])),
+            rows: self
+                .rows
+                .unwrap_or_else(|| pick(rng, &[MlpRows::Gaussian, MlpRows::Balanced])),
+        }
+    }
+}
+
+/// An activation: one of eight with a name, a leaky one, one of the family of `|x|`, or a random
+/// direction in the space of normalised Hermite coefficients. Parameters have two decimals, so
+/// that the name in a table is the activation.
+fn draw_activation(rng: &mut ChaCha8Rng) -> Activation {
+    let mut short = |low: f64, high: f64| {
+        let x = low + (high - low) * uniform(rng);
+        (100.0 * x).round() / 100.0
+    };
+    match short(0.0, 11.99) as usize {
+        0 => Activation::Linear,
+        1 => Activation::Relu,
+        2 => Activation::CentredRelu,
+        3 => Activation::Gelu,
+        4 => Activation::Silu,
+        5 => Activation::Softplus,
+        6 => Activation::Tanh,
+        7 => Activation::Erf,
+        8 => Activation::LeakyRelu {
+            slope: short(0.0, 0.6),
+        },
+        // Even and centred, or anything.
+        9 => Activation::Abs {
+            slope: 0.0,
+            shift: 1.0,
+        },
+        10 => Activation::Abs {
+            slope: short(0.0, 1.0),
+            shift: short(0.0, 1.2),
+        },
+        _ => {
+            let degree = short(2.0, 4.99) as usize;
+            let mut coefficients = [0.0; HERMITE_DEGREE + 1];
+            for c in &mut coefficients[..=degree.min(HERMITE_DEGREE)] {
+                *c = short(-1.0, 1.0);
+            }
+            Activation::Hermite { coefficients }
+        }
+    }
+}
+
+/// The family of an activation, without its parameters.
+fn family(activation: Activation) -> String {
+    let name = activation.to_string();
+    match name.split_once(':') {
+        Some((family, _)) => format!("{family}:…"),
+        None => name,
+    }
+}
+
+/// Whether the layer has a linear part: `c_1^2` above a hundredth of the variance of the
+/// activation at unit scale.
+fn has_linear_part(activation: Activation) -> bool {
+    let p = Profile::of(activation, 1.0);
+    p.c[1] * p.c[1] > 0.01 * p.variance()
+}
+
 impl Plan {
     /// The settings, in the order of their draws: four numbers each (`V`, `d`, `L`, `N`, each
-    /// log-uniform given those before), rejected draws included in the stream.
+    /// log-uniform given those before), then the laws that are not given, rejected draws included
+    /// in the stream.
     ///
     /// # Errors
     /// If too few draws meet the conditions.
     pub fn draw(&self) -> Result<Vec<Setting>, StudyError> {
         let key = StreamKey::from_text(&format!("{{\"study\":{}}}", self.seed));
-        let mut rng = key.stream(Purpose::Configuration);
-        let mut between = |low: u64, high: u64| {
-            let (a, b) = ((low as f64).ln(), (high.max(low) as f64).ln());
-            let x = (a + (b - a) * uniform(&mut rng)).exp().round();
-            (x as u64).clamp(low, high.max(low))
-        };
+        let rng = &mut key.stream(Purpose::Configuration);
         let mut settings = Vec::new();
         let most = 200 * self.configurations.max(10);
         for _ in 0..most {
             if settings.len() == self.configurations {
                 break;
             }
-            let vocab = between(self.vocab.low, self.vocab.high);
-            let dim = between(self.dim.low.min(vocab), self.dim.high.min(vocab));
-            let len = between(self.len.low, self.len.high);
+            let vocab = between(rng, self.vocab.low, self.vocab.high);
+            let dim = between(rng, self.dim.low.min(vocab), self.dim.high.min(vocab));
+            let len = between(rng, self.len.low, self.len.high);
             let high = self
                 .samples
                 .high
                 .min(self.samples_per_token.saturating_mul(vocab))
                 .min(self.tokens / len);
-            let samples = between(self.samples.low, high);
+            let samples = between(rng, self.samples.low, high);
+            let hidden = self.hidden.as_ref().map(|h| h.draw(rng));
+            let dense = || [Embedding::Gaussian, Embedding::Sphere];
+            let input = self.input.unwrap_or_else(|| pick(rng, &dense()));
+            let output = self.output.unwrap_or_else(|| {
+                let [gaussian, sphere] = dense();
+                pick(rng, &[gaussian, sphere, Embedding::Orthonormal])
+            });
             let mut s = Setting::new(vocab as usize, dim as usize, len as usize, samples)
-                .with_embeddings(self.input, self.output);
-            s.labels = self.labels;
+                .with_embeddings(input, output);
+            s.labels = self
+                .labels
+                .unwrap_or_else(|| pick(rng, &[Labels::Iid, Labels::Balanced]));
+            if let Some(mlp) = hidden {
+                s = s.with_mlp(mlp);
+            }
             s.trigger_in_values = self.trigger_in_values;
             s.attention = self.attention;
             let wanted = self
@@ -198,24 +311,49 @@ impl Predictions {
     /// At a setting.
     #[must_use]
     pub fn of(s: &Setting) -> Self {
-        let b = budget(s);
-        let leading = (0..8).fold(0, |best, i| {
-            if b.variance[i] > b.variance[best] {
+        let (variance, names, spread, interference, signal, signal_variance) = match &s.model {
+            Model::AttentionOnly => {
+                let b = recall_theory::attention::budget(s);
+                (
+                    b.variance.to_vec(),
+                    NOISE_NAMES.as_slice(),
+                    b.spread(),
+                    b.interference,
+                    b.signal,
+                    b.signal_variance,
+                )
+            }
+            Model::Mlp(mlp) => {
+                let b = recall_theory::mlp::attention::budget(s, mlp);
+                (
+                    b.variance.to_vec(),
+                    MLP_NOISE_NAMES.as_slice(),
+                    b.spread(),
+                    b.interference,
+                    b.signal,
+                    b.signal_variance,
+                )
+            }
+        };
+        // Trigger crosstalk is the last term of either budget.
+        let crosstalk = variance.len() - 1;
+        let leading = (0..crosstalk).fold(0, |best, i| {
+            if variance[i] > variance[best] {
                 i
             } else {
                 best
             }
         });
         Predictions {
-            spread: b.spread(),
-            interference: b.interference.sqrt(),
-            signal: b.signal,
-            signal_sd: b.signal_variance.sqrt(),
+            spread,
+            interference: interference.max(0.0).sqrt(),
+            signal,
+            signal_sd: signal_variance.sqrt(),
             attention: attention_accuracy(s),
             recall: recall_accuracy(s),
             accuracy: end_to_end_accuracy(s),
-            leading: NOISE_NAMES[leading].to_owned(),
-            crosstalk_leads: 2.0 * b.variance[8] > b.spread().powi(2),
+            leading: names[leading].to_owned(),
+            crosstalk_leads: 2.0 * variance[crosstalk] > spread.powi(2),
         }
     }
 }
@@ -585,7 +723,8 @@ impl Study {
             "spread, trigger crosstalk leads",
             part(true).as_ref(),
         );
-        for name in NOISE_NAMES {
+        // The names of the attention-only budget are among those of the layer's.
+        for name in MLP_NOISE_NAMES {
             let part = self.spread(|r| !r.predicted.crosstalk_leads && r.predicted.leading == name);
             ratio_line(&mut text, &format!("spread, {name} leads"), part.as_ref());
         }
@@ -602,6 +741,9 @@ impl Study {
             rate_line(&mut text, name, summarise_deviations(&all).as_ref());
             let name = format!("{name}, predicted .1 to .9");
             rate_line(&mut text, &name, summarise_deviations(&middle).as_ref());
+        }
+        if self.plan.hidden.is_some() {
+            self.parts(&mut text);
         }
         text.push_str("\nLargest deviations of the spread:\n\n| V | d | L | N | leads | trials | measured / predicted |\n|---|---|---|---|---|---|---|\n");
         let mut worst: Vec<&Row> = self.rows.iter().collect();
@@ -629,6 +771,105 @@ impl Study {
         text.push('\n');
         text
     }
+}
+
+impl Study {
+    /// Spread and accuracies by what the layer is and what it is embedded in, and the largest
+    /// deviations of recall.
+    fn parts(&self, text: &mut String) {
+        text.push_str("\n| part | configurations | spread: geometric mean, range | recall: mean, rms, largest | end to end: mean, rms, largest |\n|---|---|---|---|---|\n");
+        // Labels of a row, by kind, in the order in which kinds are printed.
+        let labels: Vec<Vec<String>> = self.rows.iter().map(Row::parts).collect();
+        let kinds = labels.first().map_or(0, Vec::len);
+        for kind in 0..kinds {
+            let mut names: Vec<&str> = labels.iter().map(|l| l[kind].as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            for name in names {
+                let part: Vec<&Row> = self
+                    .rows
+                    .iter()
+                    .zip(&labels)
+                    .filter(|(_, l)| l[kind] == name)
+                    .map(|(r, _)| r)
+                    .collect();
+                part_line(text, name, &part);
+            }
+        }
+        text.push_str("\nLargest deviations of recall:\n\n| V | d | L | N | m | activation | layer | embeddings | labels | measured | predicted |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
+        let mut worst: Vec<(&Row, &Vec<String>)> = self.rows.iter().zip(&labels).collect();
+        let distance = |r: &Row| (r.measured.recall.value - r.predicted.recall).abs();
+        worst.sort_by(|a, b| distance(b.0).total_cmp(&distance(a.0)));
+        for (r, l) in worst.iter().take(10) {
+            let (s, m) = (&r.setting, r.measured.recall);
+            let Some(mlp) = s.model.mlp() else { continue };
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} | {}, {} | {}, {} | {} | {:.3} ± {:.3} | {:.3} |",
+                s.vocab,
+                s.dim_in,
+                s.len,
+                s.samples.as_f64(),
+                mlp.width,
+                mlp.activation,
+                l[2],
+                l[3],
+                l[4],
+                l[5],
+                l[6],
+                m.value,
+                m.error,
+                r.predicted.recall
+            );
+        }
+    }
+}
+
+impl Row {
+    /// What a row with a hidden layer belongs to, one label for each kind of part.
+    fn parts(&self) -> Vec<String> {
+        let s = &self.setting;
+        let Some(mlp) = s.model.mlp() else {
+            return Vec::new();
+        };
+        let words = |text: &dyn std::fmt::Debug| format!("{text:?}").to_lowercase();
+        vec![
+            if has_linear_part(mlp.activation) {
+                "c1 ≠ 0".to_owned()
+            } else {
+                "c1 = 0".to_owned()
+            },
+            family(mlp.activation),
+            format!("{} input", words(&mlp.input)),
+            format!("{} rows", words(&mlp.rows)),
+            format!("{} inputs", words(&s.input)),
+            format!("{} outputs", words(&s.output)),
+            format!("{} labels", words(&s.labels)),
+        ]
+    }
+}
+
+fn part_line(text: &mut String, name: &str, rows: &[&Row]) {
+    let ratios: Vec<Mean> = rows.iter().map(|r| r.spread_ratio()).collect();
+    let spread = summarise_ratios(&ratios).map_or_else(String::new, |s| {
+        format!(
+            "{:.3}, {:.2} to {:.2}",
+            s.geometric_mean, s.quantiles[0], s.quantiles[6]
+        )
+    });
+    let rate = |get: fn(&Row) -> (Mean, f64)| {
+        let cells: Vec<(Mean, f64)> = rows.iter().map(|r| get(r)).collect();
+        summarise_deviations(&cells).map_or_else(String::new, |d| {
+            format!("{:+.3}, {:.3}, {:.3}", d.mean.value, d.rms, d.largest)
+        })
+    };
+    let _ = writeln!(
+        text,
+        "| {name} | {} | {spread} | {} | {} |",
+        rows.len(),
+        rate(|r| (r.measured.recall, r.predicted.recall)),
+        rate(|r| (r.measured.accuracy, r.predicted.accuracy)),
+    );
 }
 
 const RATIO_HEAD: &str = "| measured / predicted | configurations | geometric mean | 5 % | 16 % | median | 84 % | 95 % | range | within 5 % | within 10 % | beyond 5 % by its 95 % interval | standard error (median, largest) |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
@@ -688,9 +929,10 @@ mod tests {
             },
             samples_per_token: 16,
             tokens: 1 << 14,
-            input: Embedding::Gaussian,
-            output: Embedding::Gaussian,
-            labels: Labels::Iid,
+            hidden: None,
+            input: Some(Embedding::Gaussian),
+            output: Some(Embedding::Gaussian),
+            labels: Some(Labels::Iid),
             trigger_in_values: false,
             attention: Attention::Argmax,
             attention_between: None,
@@ -751,6 +993,46 @@ mod tests {
         );
         let text = one.markdown("Title", "command");
         assert!(text.contains("4 configurations") && text.contains("| spread | 4 |"));
+    }
+
+    #[test]
+    fn hidden_layers_are_drawn_over_all_laws_and_told_apart() {
+        let mut plan = Plan {
+            configurations: 200,
+            hidden: Some(HiddenPlan {
+                width: Range { low: 8, high: 64 },
+                activation: None,
+                input: None,
+                rows: None,
+            }),
+            input: None,
+            output: None,
+            labels: None,
+            ..plan()
+        };
+        let settings = plan.draw().unwrap();
+        assert_eq!(settings, plan.draw().unwrap());
+        let mut names: Vec<String> = Vec::new();
+        for s in &settings {
+            assert_eq!(s.validate(), Ok(()));
+            let mlp = s.model.mlp().unwrap();
+            assert!((8..=64).contains(&mlp.width));
+            assert_eq!(mlp.activation.to_string().parse(), Ok(mlp.activation));
+            names.push(format!("{:?} {:?} {:?}", s.input, s.output, s.labels));
+            names.push(format!("{:?} {:?}", mlp.input, mlp.rows));
+            names.push(family(mlp.activation));
+        }
+        names.sort();
+        names.dedup();
+        // 2 x 3 x 2 embeddings and labels, 2 x 2 layers, 12 families of which hermite-2 is rare.
+        assert!(names.len() >= 12 + 4 + 11, "{names:?}");
+        plan.configurations = 3;
+        plan.min_trials = 2;
+        plan.max_trials = 2;
+        let study = run(&plan, 1, &|_| ()).unwrap();
+        let text = study.markdown("Title", "command");
+        assert!(text.contains("c1 ≠ 0") && text.contains("Largest deviations of recall"));
+        assert!(study.rows.iter().all(|r| r.spread_ratio().value > 0.3));
     }
 
     #[test]

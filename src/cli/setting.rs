@@ -82,7 +82,7 @@ impl From<MlpRowsName> for MlpRows {
     }
 }
 
-fn activation(text: &str) -> Result<Activation, String> {
+pub(super) fn activation(text: &str) -> Result<Activation, String> {
     text.parse()
         .map_err(|_| format!("one of {}", Activation::FORMS))
 }

@@ -3,14 +3,35 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use recall_theory::{Attention, Embedding};
+use clap::ValueEnum;
+use recall_theory::{Activation, Attention, Embedding, Labels};
 
-use super::setting::{EmbeddingName, LabelsName};
+use super::setting::{EmbeddingName, LabelsName, MlpInputName, MlpRowsName, activation};
 use super::{Answer, Failure, exit, output};
-use crate::study::{self, Plan, Range, StudyError};
+use crate::study::{self, HiddenPlan, Plan, Range, StudyError};
 
 /// Most configurations of one study; their results are held in memory until the end.
 const MAX_CONFIGURATIONS: usize = 1_000_000;
+
+/// Architecture whose formulas are studied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModelName {
+    /// Attention, then the value matrix.
+    AttentionOnly,
+    /// A fixed random hidden layer in between.
+    Mlp,
+}
+
+impl ModelName {
+    /// Ranges that are used where none is given: `V`, `d`, `L`.
+    fn ranges(self) -> [Range; 3] {
+        let range = |low, high| Range { low, high };
+        match self {
+            ModelName::AttentionOnly => [range(128, 4096), range(16, 256), range(4, 512)],
+            ModelName::Mlp => [range(128, 1024), range(16, 192), range(4, 96)],
+        }
+    }
+}
 
 /// Arguments of `study`.
 #[derive(Debug, clap::Args)]
@@ -24,33 +45,53 @@ pub struct Args {
     /// Seed of the configurations
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
-    /// Vocabulary size V
-    #[arg(long, value_name = "LOW..HIGH", default_value = "128..4096")]
-    pub vocab: Range,
-    /// Embedding dimension d (never above V)
-    #[arg(long, value_name = "LOW..HIGH", default_value = "16..256")]
-    pub dim: Range,
-    /// Sequence length L
-    #[arg(long, value_name = "LOW..HIGH", default_value = "4..512")]
-    pub len: Range,
+    /// Architecture
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODEL",
+        default_value = "attention-only"
+    )]
+    pub model: ModelName,
+    /// Vocabulary size V [default: 128..4096; mlp: 128..1024]
+    #[arg(long, value_name = "LOW..HIGH")]
+    pub vocab: Option<Range>,
+    /// Embedding dimension d, never above V [default: 16..256; mlp: 16..192]
+    #[arg(long, value_name = "LOW..HIGH")]
+    pub dim: Option<Range>,
+    /// Sequence length L [default: 4..512; mlp: 4..96]
+    #[arg(long, value_name = "LOW..HIGH")]
+    pub len: Option<Range>,
+    /// Width m of the hidden layer, with --model mlp
+    #[arg(long, value_name = "LOW..HIGH", default_value = "16..2048")]
+    pub width: Range,
+    /// Activation of the hidden layer; drawn if it is not given
+    #[arg(long, value_name = "PHI", value_parser = activation)]
+    pub activation: Option<Activation>,
+    /// What the hidden layer sees; drawn if it is not given
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub mlp_input: Option<MlpInputName>,
+    /// Weights of the hidden layer; drawn if they are not given
+    #[arg(long, value_enum, value_name = "LAW")]
+    pub mlp_rows: Option<MlpRowsName>,
     /// Training samples N
     #[arg(long, value_name = "LOW..HIGH", default_value = "64..1000000")]
     pub samples: Range,
-    /// Most training samples per token of the vocabulary
-    #[arg(long, value_name = "X", default_value_t = 64)]
-    pub samples_per_token: u64,
+    /// Most training samples per token of the vocabulary [default: 64; mlp: 16]
+    #[arg(long, value_name = "X")]
+    pub samples_per_token: Option<u64>,
     /// Most tokens N L of a batch
     #[arg(long, value_name = "X", default_value_t = 1 << 21)]
     pub max_tokens: u64,
-    /// Law of both embeddings
-    #[arg(long, value_enum, value_name = "LAW", default_value = "gaussian")]
-    pub embedding: EmbeddingName,
+    /// Law of both embeddings [default: gaussian; mlp: drawn]
+    #[arg(long, value_enum, value_name = "LAW")]
+    pub embedding: Option<EmbeddingName>,
     /// Law of the output embedding, where it differs
     #[arg(long, value_enum, value_name = "LAW")]
     pub output_embedding: Option<EmbeddingName>,
-    /// Labels of the training batch
-    #[arg(long, value_enum, value_name = "LAW", default_value = "iid")]
-    pub labels: LabelsName,
+    /// Labels of the training batch [default: iid; mlp: drawn]
+    #[arg(long, value_enum, value_name = "LAW")]
+    pub labels: Option<LabelsName>,
     /// Add the trigger to the values as well as to the keys
     #[arg(long)]
     pub trigger_in_values: bool,
@@ -96,6 +137,37 @@ pub struct Args {
 }
 
 impl Args {
+    /// The hidden layers that are asked for.
+    fn hidden(&self) -> Result<Option<HiddenPlan>, Failure> {
+        let given = [
+            (self.activation.is_some(), "--activation"),
+            (self.mlp_input.is_some(), "--mlp-input"),
+            (self.mlp_rows.is_some(), "--mlp-rows"),
+        ];
+        let refused = match self.model {
+            ModelName::AttentionOnly => given.into_iter().find(|g| g.0).map(|g| {
+                format!("{}: there is no hidden layer; add --model mlp", g.1)
+            }),
+            ModelName::Mlp => [
+                (self.decompose, "--decompose"),
+                (self.trigger_in_values, "--trigger-in-values"),
+                (self.strength.is_some(), "--strength"),
+            ]
+            .into_iter()
+            .find(|g| g.0)
+            .map(|g| format!("{}: not available with --model mlp", g.1)),
+        };
+        if let Some(message) = refused {
+            return Err(Failure::Usage(message));
+        }
+        Ok((self.model == ModelName::Mlp).then(|| HiddenPlan {
+            width: self.width,
+            activation: self.activation,
+            input: self.mlp_input.map(Into::into),
+            rows: self.mlp_rows.map(Into::into),
+        }))
+    }
+
     fn plan(&self) -> Result<Plan, Failure> {
         for (name, x) in [
             ("--standard-error", self.standard_error),
@@ -117,25 +189,38 @@ impl Args {
                 self.configurations
             )));
         }
-        if self.max_tokens / self.len.high < self.samples.low {
+        let [vocab, dim, len] = self.model.ranges();
+        let len = self.len.unwrap_or(len);
+        if self.max_tokens / len.high < self.samples.low {
             return Err(Failure::Usage(format!(
                 "--max-tokens {}: too few for {} samples of length {}",
-                self.max_tokens, self.samples.low, self.len.high
+                self.max_tokens, self.samples.low, len.high
             )));
         }
-        let input = Embedding::from(self.embedding);
+        let hidden = self.hidden()?;
+        // What is not given is drawn with a hidden layer and plain without one.
+        let plain = |law| hidden.is_none().then_some(law);
+        let input = self
+            .embedding
+            .map_or(plain(Embedding::Gaussian), |e| Some(e.into()));
         Ok(Plan {
             seed: self.seed,
             configurations: self.configurations.get(),
-            vocab: self.vocab,
-            dim: self.dim,
-            len: self.len,
+            vocab: self.vocab.unwrap_or(vocab),
+            dim: self.dim.unwrap_or(dim),
+            len,
             samples: self.samples,
-            samples_per_token: self.samples_per_token,
+            samples_per_token: self
+                .samples_per_token
+                .unwrap_or(if hidden.is_some() { 16 } else { 64 }),
             tokens: self.max_tokens,
             input,
-            output: self.output_embedding.map_or(input, Embedding::from),
-            labels: self.labels.into(),
+            output: self.output_embedding.map_or(input, |e| Some(e.into())),
+            labels: self.labels.map_or(
+                hidden.is_none().then_some(Labels::Iid),
+                |l| Some(l.into()),
+            ),
+            hidden,
             trigger_in_values: self.trigger_in_values,
             attention: self.strength.map_or(Attention::Argmax, Attention::Strength),
             attention_between: self.attention_above.zip(self.attention_below),
