@@ -320,6 +320,69 @@ fn a_wrong_setting_is_refused_by_name_with_what_is_allowed() {
 }
 
 #[test]
+fn a_study_refuses_what_its_model_lacks() {
+    let study = |more: &[&str], texts: &[&str]| {
+        let args: Vec<&str> = ["study"].iter().chain(more).copied().collect();
+        refused(&args, 2, texts);
+    };
+    study(&["--model", "mamba"], &["--model", "attention-only, mlp"]);
+    for (option, value) in [
+        ("--width", "16..32"),
+        ("--activation", "relu"),
+        ("--mlp-input", "raw"),
+        ("--mlp-rows", "balanced"),
+    ] {
+        study(&[option, value], &[option, "add --model mlp"]);
+    }
+    let mlp = |more: &[&str], texts: &[&str]| {
+        let args: Vec<&str> = ["--model", "mlp"].iter().chain(more).copied().collect();
+        study(&args, texts);
+    };
+    for option in [
+        ["--decompose"].as_slice(),
+        &["--trigger-in-values"],
+        &["--strength", "2"],
+    ] {
+        mlp(option, &[option[0], "not available with --model mlp"]);
+    }
+    mlp(&["--activation", "mish"], &["--activation", "relu", "tanh"]);
+    mlp(&["--width", "32..16"], &["--width", "LOW..HIGH"]);
+    mlp(&["--mlp-input", "layernorm"], &["--mlp-input", "raw, rms"]);
+}
+
+#[test]
+fn a_study_of_hidden_layers_is_the_same_on_any_number_of_threads() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("study.json");
+    let study = |seed: &str, threads: &str| {
+        let sizes = "study --model mlp --configurations 5 --vocab 48..96 --dim 8..32 --len 4..8 \
+                     --width 8..32 --samples 64..256 --min-trials 3 --max-trials 4 --seed";
+        let json = file.to_str().unwrap();
+        let args = sizes
+            .split_whitespace()
+            .chain([seed, "--threads", threads, "--json", json]);
+        let output = recall(args);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        (stdout(&output), std::fs::read(&file).unwrap())
+    };
+    let (text, rows) = study("7", "1");
+    assert_eq!((text.clone(), rows.clone()), study("7", "3"));
+    let (other, _) = study("8", "1");
+    assert_ne!(text, other);
+    for part in ["5 configurations", "| c1", "Largest deviations of recall"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let rows: Value = serde_json::from_slice(&rows).unwrap();
+    let rows = rows["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 5);
+    for row in rows {
+        let width = &row["setting"]["model"]["mlp"]["width"];
+        assert!((8..=32).contains(&width.as_u64().unwrap()), "{row}");
+        assert!(row["predicted"]["recall"].as_f64().unwrap() > 0.0, "{row}");
+    }
+}
+
+#[test]
 fn overflow_and_lack_of_memory_are_operational_errors() {
     let overflow: Vec<&str> = SMALL
         .into_iter()

@@ -62,9 +62,9 @@ pub struct Args {
     /// Sequence length L [default: 4..512; mlp: 4..96]
     #[arg(long, value_name = "LOW..HIGH")]
     pub len: Option<Range>,
-    /// Width m of the hidden layer, with --model mlp
-    #[arg(long, value_name = "LOW..HIGH", default_value = "16..2048")]
-    pub width: Range,
+    /// Width m of the hidden layer [default: 16..2048]
+    #[arg(long, value_name = "LOW..HIGH")]
+    pub width: Option<Range>,
     /// Activation of the hidden layer; drawn if it is not given
     #[arg(long, value_name = "PHI", value_parser = activation)]
     pub activation: Option<Activation>,
@@ -140,14 +140,16 @@ impl Args {
     /// The hidden layers that are asked for.
     fn hidden(&self) -> Result<Option<HiddenPlan>, Failure> {
         let given = [
+            (self.width.is_some(), "--width"),
             (self.activation.is_some(), "--activation"),
             (self.mlp_input.is_some(), "--mlp-input"),
             (self.mlp_rows.is_some(), "--mlp-rows"),
         ];
         let refused = match self.model {
-            ModelName::AttentionOnly => given.into_iter().find(|g| g.0).map(|g| {
-                format!("{}: there is no hidden layer; add --model mlp", g.1)
-            }),
+            ModelName::AttentionOnly => given
+                .into_iter()
+                .find(|g| g.0)
+                .map(|g| format!("{}: there is no hidden layer; add --model mlp", g.1)),
             ModelName::Mlp => [
                 (self.decompose, "--decompose"),
                 (self.trigger_in_values, "--trigger-in-values"),
@@ -161,7 +163,10 @@ impl Args {
             return Err(Failure::Usage(message));
         }
         Ok((self.model == ModelName::Mlp).then(|| HiddenPlan {
-            width: self.width,
+            width: self.width.unwrap_or(Range {
+                low: 16,
+                high: 2048,
+            }),
             activation: self.activation,
             input: self.mlp_input.map(Into::into),
             rows: self.mlp_rows.map(Into::into),
@@ -210,16 +215,17 @@ impl Args {
             dim: self.dim.unwrap_or(dim),
             len,
             samples: self.samples,
-            samples_per_token: self
-                .samples_per_token
-                .unwrap_or(if hidden.is_some() { 16 } else { 64 }),
+            samples_per_token: self.samples_per_token.unwrap_or(if hidden.is_some() {
+                16
+            } else {
+                64
+            }),
             tokens: self.max_tokens,
             input,
             output: self.output_embedding.map_or(input, |e| Some(e.into())),
-            labels: self.labels.map_or(
-                hidden.is_none().then_some(Labels::Iid),
-                |l| Some(l.into()),
-            ),
+            labels: self
+                .labels
+                .map_or(hidden.is_none().then_some(Labels::Iid), |l| Some(l.into())),
             hidden,
             trigger_in_values: self.trigger_in_values,
             attention: self.strength.map_or(Attention::Argmax, Attention::Strength),
