@@ -161,6 +161,29 @@ fn orthonormal_sides_and_the_population() {
     }
 }
 
+#[test]
+fn short_sequences_read_their_own_writing() {
+    // Eq. (30) of the note: a third of the gradient noise and more where L is small and N << V. With
+    // balanced labels and one sample a class it also cancels in the covariance (eq. 25). Fails if its
+    // constant is off by 1.4, or if that covariance is missing.
+    for (vocab, dim, len, n, labels) in [
+        (2000, 90, 4, 150, Labels::Balanced),
+        (1500, 120, 5, 100, Labels::Iid),
+    ] {
+        let mut s = Setting::new(vocab, dim, len, n);
+        s.labels = labels;
+        let b = budget(&s);
+        let (v, n, len) = (vocab as f64, n as f64, len as f64);
+        let own = v * v * (1.0 - 1.0 / len) / (n.powi(3) * len * dim as f64);
+        assert!(own > 0.3 * b.variance[3], "{own} {}", b.variance[3]);
+        let outcomes = simulate(&s, 60, true);
+        let noise = outcomes.iter().map(|o| o.noise.unwrap().gradient_noise);
+        check_spread("gradient noise", noise, b.variance[3]);
+        let interference = outcomes.iter().map(|o| o.interference_squared);
+        check_spread("interference", interference, b.interference);
+    }
+}
+
 /// Mean measured rates: attention, recall, end to end.
 fn rates(s: &Setting, trials: u64) -> [(f64, f64); 3] {
     let outcomes = simulate(s, trials, false);
@@ -195,6 +218,20 @@ fn attention_accuracy_across_its_transition() {
         let predicted = attention_accuracy(&s);
         assert!((0.1..0.97).contains(&predicted), "{predicted}");
         check_rate("attention", rates(&s, 64)[0], predicted, 0.02);
+    }
+}
+
+#[test]
+fn attention_where_pairs_of_samples_are_counted() {
+    // Orthonormal inputs and N << V (note accuracy.md, section 3): mostly the chance that there is a pair
+    // at all. Fails if the number of pairs is off by 1.5; step and coincidences have their own test in
+    // the theory.
+    for (vocab, len, n) in [(400, 10, 30), (400, 40, 30)] {
+        let s = Setting::new(vocab, vocab, len, n)
+            .with_embeddings(Embedding::Orthonormal, Embedding::Orthonormal);
+        let predicted = attention_accuracy(&s);
+        assert!((0.3..0.8).contains(&predicted), "{predicted}");
+        check_rate("counted", rates(&s, 400)[0], predicted, 0.02);
     }
 }
 

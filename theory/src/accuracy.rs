@@ -498,6 +498,7 @@ fn softmax_accuracy(s: &Setting, strength: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::setting::Embedding;
+    use crate::test_random::Lcg;
 
     #[test]
     fn competitors_are_the_expected_number_of_distinct_tokens() {
@@ -565,5 +566,62 @@ mod tests {
         assert!(attention_weight(&s, 60.0) > 0.999);
         // Without noise, G = 0 is uniform attention.
         assert!((attention_weight(&s, 1e-6) - 1.0 / 12.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn pairs_and_coincidences_are_what_a_batch_holds() {
+        // Signal and score of a token by the definitions, for one-hot embeddings of both sides: the
+        // mean number of pairs, the signal of one, and the mean square of a token's score. Fails if the
+        // step or a rate of coincidences is off by 1.2.
+        let (v, len, n, trials) = (300usize, 20usize, 40usize, 1500);
+        let s = Setting::new(v, v, len, n as u64)
+            .with_embeddings(Embedding::Orthonormal, Embedding::Orthonormal);
+        let pairs = Pairs::of(&s).expect("counted");
+        let mut rng = Lcg(5);
+        let share = 1.0 / (n * n * len) as f64 / len as f64;
+        let unit = (len * len * v) as f64;
+        let (mut number, mut signal, mut square) = (0.0, 0.0, 0.0);
+        for _ in 0..trials {
+            let labels: Vec<usize> = (0..n).map(|_| rng.below(v)).collect();
+            let batch: Vec<Vec<usize>> = labels
+                .iter()
+                .map(|&y| {
+                    (0..len)
+                        .map(|i| if i == 0 { y } else { rng.below(v) })
+                        .collect()
+                })
+                .collect();
+            let mut score = vec![0.0; v];
+            let mut trigger = 0.0;
+            for (a, reader) in batch.iter().enumerate() {
+                for (b, writer) in batch.iter().enumerate() {
+                    if labels[a] != labels[b] {
+                        continue;
+                    }
+                    number += if a < b { 1.0 } else { 0.0 };
+                    // How often each position of the reader meets the writer.
+                    let met = |t: usize| writer.iter().filter(|w| **w == t).count() as f64;
+                    let mean = reader.iter().map(|&t| met(t)).sum::<f64>() / len as f64;
+                    for &t in reader {
+                        score[t] += unit * share * (met(t) - mean);
+                    }
+                    trigger += unit * share * (met(reader[0]) - mean);
+                }
+            }
+            signal += trigger;
+            square += score.iter().map(|x| x * x).sum::<f64>() / v as f64;
+        }
+        let t = f64::from(trials);
+        let mean: f64 = pairs.number.iter().map(|(k, p)| k * p).sum();
+        assert!((number / t / mean - 1.0).abs() < 0.05);
+        assert!((signal / number / pairs.step - 1.0).abs() < 0.03);
+        // A token that meets itself k times has the score of k steps, k Poisson given the pairs: the
+        // mean square in steps is the rate plus the mean of its square. On average the two positions of
+        // a coincidence lower the rest of their sequence by 1/L of it, which is part of the spread.
+        let (alone, shared) = pairs.coincidences;
+        let rate = alone + mean * shared;
+        let squared = (rate + rate * rate + mean * shared * shared) * pairs.step.powi(2);
+        let ratio = square / t / squared;
+        assert!((ratio - 1.0).abs() < 0.12, "{ratio}");
     }
 }

@@ -242,13 +242,14 @@ impl Context {
     }
 
     /// Relative loss of `mu^T Sigma^3 mu` where rows have unit length: the spread of tokens along
-    /// their own mean is smaller by `2/V` (note, eq. 29). 0 for other inputs.
+    /// their own mean is smaller by `2/(V (1 + 2/d))` (note, eq. 29). 0 for other inputs.
     fn mean_tilt(&self) -> f64 {
         let z = &self.zi;
         if z.overlap == 0.0 || z.norm_variance > 0.0 {
             return 0.0;
         }
-        2.0 / self.v * (1.0 + 2.0 * z.overlap * z.t2 / z.t3)
+        let loss = 2.0 / (self.v * (1.0 + 2.0 * z.overlap));
+        loss * (1.0 + 2.0 * z.overlap * z.t2 / z.t3)
     }
 
     /// The first eight terms in a metric (note, section 3) and their covariances (section 4).

@@ -24,6 +24,8 @@ pub mod query_bound;
 pub mod recall;
 pub mod registry;
 pub mod setting;
+#[cfg(test)]
+mod test_random;
 pub mod thresholds;
 pub mod whitened;
 

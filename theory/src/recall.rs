@@ -285,6 +285,7 @@ pub fn recall_accuracy(s: &Setting) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_random::Lcg;
 
     #[test]
     fn class_weights_are_a_law_of_mean_attention() {
@@ -335,5 +336,47 @@ mod tests {
         assert!(with(Samples::Finite(3000), true) < with(Samples::Finite(3000), false) - 0.3);
         // At N = inf only the length |z_v + z_trig|^2 = 2 is left of it: twice the noise.
         assert!(with(Samples::Infinite, true) > with(Samples::Finite(3000), true) + 0.2);
+    }
+
+    #[test]
+    fn squared_interference_scatters_as_stated() {
+        // |sum_j kappa_j <z_j, u> z_out(j)|^2 for a fixed unit u: its relative variance is that of X in
+        // eq. (2). Fails if the kurtosis, the scatter of the weights or the term 2/d' is off by 1.25.
+        let (v, d, out, trials) = (60usize, 10usize, 24usize, 6000);
+        for (law, samples) in [
+            (Embedding::Gaussian, 60),
+            (Embedding::Sphere, 120),
+            (Embedding::Gaussian, 600),
+        ] {
+            let s = Setting::new(v, d, 5, samples).with_embeddings(law, Embedding::Gaussian);
+            let weights = class_weights(&s, 1.0);
+            let mut rng = Lcg(samples);
+            let (mut mean, mut square) = (0.0, 0.0);
+            for _ in 0..trials {
+                let mut vector = vec![0.0; out];
+                for _ in 0..v - 1 {
+                    let mut left = rng.uniform();
+                    let kappa = weights
+                        .iter()
+                        .find(|w| {
+                            left -= w.1;
+                            left < 0.0
+                        })
+                        .map_or(0.0, |w| w.0);
+                    // By symmetry u is the first axis.
+                    let overlap = rng.table(1, d, law == Embedding::Sphere)[0][0];
+                    for x in &mut vector {
+                        *x += kappa * overlap * rng.normal();
+                    }
+                }
+                let x: f64 = vector.iter().map(|a| a * a).sum();
+                mean += x / f64::from(trials);
+                square += x * x / f64::from(trials);
+            }
+            let measured = square / (mean * mean) - 1.0;
+            let stated = (1.0 + 2.0 / out as f64) * (1.0 + load_scatter(&s, &weights)) - 1.0;
+            let ratio = measured / stated;
+            assert!((ratio - 1.0).abs() < 0.1, "{law:?} {measured} {stated}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::setting::{Embedding, Samples};
+use crate::test_random::{Lcg, apply, dot, mean_and_covariance};
 
 /// Large sizes with every ratio that must be small small: `q = d/V`, `1/L`, `V/N`.
 fn large() -> Setting {
@@ -144,4 +145,108 @@ fn the_self_pair_is_no_signal() {
     assert!(nominal_signal(&s).abs() < 1e-12);
     let two = Setting::new(100, 20, 5, 2);
     assert!((nominal_signal(&two) - 0.8 * 0.99 * 0.5).abs() < 1e-12);
+}
+
+/// The query without the trigger, `Z^T A` of eq. (3) in units of `S0`, on one batch with one-hot
+/// outputs: written from the definitions, sample by sample.
+fn query_of_a_batch(z: &[Vec<f64>], batch: &[Vec<usize>], labels: &[usize]) -> Vec<f64> {
+    let (v, d) = (z.len(), z[0].len());
+    let (n, len) = (batch.len() as f64, batch[0].len() as f64);
+    // Mean value of the samples of a label over N, less the mean over labels (one-hot outputs).
+    let mut stored = vec![vec![0.0; d]; v];
+    for (tokens, &y) in batch.iter().zip(labels) {
+        for &t in tokens {
+            for a in 0..d {
+                stored[y][a] += z[t][a] / (n * len);
+            }
+        }
+    }
+    for a in 0..d {
+        let mean = stored.iter().map(|s| s[a]).sum::<f64>() / v as f64;
+        for s in &mut stored {
+            s[a] -= mean;
+        }
+    }
+    let mut query = vec![0.0; d];
+    for (tokens, &y) in batch.iter().zip(labels) {
+        let scores: Vec<f64> = tokens.iter().map(|&t| dot(&z[t], &stored[y])).collect();
+        let mean = scores.iter().sum::<f64>() / len;
+        for (&t, s) in tokens.iter().zip(scores) {
+            for a in 0..d {
+                query[a] += len * len * v as f64 * (s - mean) * z[t][a] / (n * len);
+            }
+        }
+    }
+    query
+}
+
+#[test]
+fn unit_inputs_point_a_sample_against_its_mean() {
+    // Eq. (28): with balanced labels (g = 0) the mean of the query given the table is -tau Sigma mu on
+    // the sphere and nothing for Gaussian rows. Measured along mu, E mu^T Sigma mu = 1/(dV). The two
+    // batch sizes weigh the two parts of tau differently; it fails if either is off by 1.3.
+    let (v, d, len, trials) = (24usize, 12usize, 4usize, 4000);
+    for (n, seed) in [(24usize, 3), (240, 4)] {
+        for (unit, law) in [(true, Embedding::Sphere), (false, Embedding::Gaussian)] {
+            let mut rng = Lcg(seed);
+            let labels: Vec<usize> = (0..n).map(|i| i % v).collect();
+            let (mut along, mut square, mut scale) = (0.0, 0.0, 0.0);
+            let trials = trials * 24 / n.min(120);
+            for _ in 0..trials {
+                let z = rng.table(v, d, unit);
+                let (mu, sigma) = mean_and_covariance(&z);
+                let batch: Vec<Vec<usize>> = labels
+                    .iter()
+                    .map(|&y| {
+                        let mut tokens: Vec<usize> = (0..len).map(|_| rng.below(v)).collect();
+                        tokens[0] = y;
+                        tokens
+                    })
+                    .collect();
+                let x = -dot(&query_of_a_batch(&z, &batch, &labels), &mu);
+                along += x;
+                square += x * x;
+                scale += dot(&mu, &apply(&sigma, &mu));
+            }
+            let t = f64::from(u32::try_from(trials).unwrap_or(1));
+            let error = (square / t - (along / t).powi(2)).sqrt() / t.sqrt() * t / scale;
+            let mut s =
+                Setting::new(v, d, len, n as u64).with_embeddings(law, Embedding::Orthonormal);
+            s.labels = Labels::Balanced;
+            let c = Context::new(&s);
+            let stated = c.unit.sqrt() * c.unit_length();
+            let measured = along / scale;
+            // 1/V and 1/d corrections of tau itself.
+            let allowed = 3.0 * error + 0.1 * stated;
+            assert!(
+                (measured - stated).abs() < allowed,
+                "N = {n}, {law:?}: {measured} +- {error}, stated {stated}"
+            );
+            assert!(error < 0.1 * (if unit { stated } else { 30.0 }), "{error}");
+        }
+    }
+}
+
+#[test]
+fn unit_rows_are_tilted_against_their_mean() {
+    // Eq. (29): mu^T Sigma^3 mu relative to |mu|^2 tr Sigma^3/d. The direction of mu makes it scatter by 70 %
+    // between tables, hence the number of trials (standard error of the ratio .025). Fails if the loss
+    // is off by 1.2.
+    let (v, d, trials) = (40usize, 16usize, 40_000);
+    let mut rng = Lcg(31);
+    let (mut form, mut norm, mut cube) = (0.0, 0.0, 0.0);
+    for _ in 0..trials {
+        let (mu, sigma) = mean_and_covariance(&rng.table(v, d, true));
+        let once = apply(&sigma, &mu);
+        form += dot(&once, &apply(&sigma, &once));
+        norm += dot(&mu, &mu);
+        for row in &sigma {
+            cube += dot(row, &apply(&sigma, row)) / f64::from(trials);
+        }
+    }
+    let s = Setting::new(v, d, 10, 100).with_embeddings(Embedding::Sphere, Embedding::Sphere);
+    let c = Context::new(&s);
+    let loss = 1.0 - form / (norm * cube / d as f64);
+    let ratio = loss / c.mean_tilt();
+    assert!((ratio - 1.0).abs() < 0.12, "{loss} {}", c.mean_tilt());
 }
