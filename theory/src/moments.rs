@@ -251,7 +251,7 @@ mod tests {
             .enumerate()
         {
             let ratio = (free - measured) / (free - unit);
-            assert!((ratio - 1.0).abs() < 0.15, "t{} {ratio}", i + 2);
+            assert!((ratio - 1.0).abs() < 0.08, "t{} {ratio}", i + 2);
         }
     }
 
