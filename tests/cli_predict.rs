@@ -18,13 +18,14 @@ const COMMON: [&str; 10] = [
     "attention",
     "setting",
 ];
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "level",
     "dominant_term",
     "regime",
     "verified_window",
     "thresholds",
     "lower_bound",
+    "decoders",
     "formulas",
 ];
 
@@ -176,6 +177,22 @@ fn thresholds_come_as_numbers_or_with_a_reason() {
         let bound = &answer["lower_bound"][size];
         assert_eq!(bound["kind"], "at");
         assert!(bound["assumption"].is_object() || bound["assumption"].is_string());
+    }
+    // A decoder at its threshold has the level, and no decoder needs less than the bound.
+    let least = answer["lower_bound"]["samples"]["value"].as_f64().unwrap();
+    for name in ["matched_filter", "whitened"] {
+        let found = &answer["decoders"][name]["samples"];
+        assert_eq!(found["kind"], "at", "{name}");
+        let samples = found["samples"].as_f64().unwrap();
+        assert!(samples > least, "{name}: {samples} below the bound {least}");
+        let there = format!(
+            "--vocab 256 --dim 64 --len 32 --samples {}",
+            samples.round()
+        );
+        let at = json("predict", &there)["decoders"][name]["accuracy"]
+            .as_f64()
+            .unwrap();
+        assert!((at - 0.4).abs() < 0.002, "{name}: {at}");
     }
     let both = "--vocab 64 --len 8 --samples 100 --embedding orthonormal";
     let bound = &json("predict", both)["lower_bound"]["dim"];

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use recall_theory::lower_bound::{self, Absence};
+use recall_theory::one_step::OneStepThreshold;
 use recall_theory::predict::{
-    AttentionKind, ByQuantity, LowerBounds, Prediction, PredictionScope, Thresholds, predict_in,
+    AttentionKind, ByQuantity, Decoders, LowerBounds, Prediction, PredictionScope, Thresholds,
+    predict_in,
 };
 use recall_theory::thresholds::{Regime, Threshold};
 use recall_theory::{Attention, Samples};
@@ -262,6 +264,9 @@ fn text(p: &Prediction, notes: &[String]) -> String {
     }
     if let Some(bounds) = &p.lower_bound {
         bounds_text(&mut out, p.level, bounds);
+        if let Some(decoders) = &p.decoders {
+            decoders_text(&mut out, p.level, decoders, bounds);
+        }
     }
     for absent in &p.not_predicted {
         let _ = writeln!(out, "\nnot predicted: {}: {}", absent.key, absent.reason);
@@ -356,6 +361,48 @@ fn bounds_text(out: &mut String, level: f64, b: &LowerBounds) {
         word(&a.binding),
         word(&a.assumption)
     );
+}
+
+/// Decoders beside the bound on all of them.
+fn decoders_text(out: &mut String, level: f64, decoders: &Decoders, bounds: &LowerBounds) {
+    let _ = writeln!(
+        out,
+        "\n{:36} {:>12} {:>12} {:>12}",
+        "decoders of the first gradient",
+        "accuracy",
+        format!("N at {level}"),
+        "over bound"
+    );
+    let least = match &bounds.samples {
+        lower_bound::Threshold::At(x) => Some(x.value),
+        _ => None,
+    };
+    for (name, decoder) in [
+        ("matched filter", &decoders.matched_filter),
+        ("whitened", &decoders.whitened),
+    ] {
+        let samples = decoder.samples.samples();
+        let show = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), size);
+        let why = match decoder.samples {
+            OneStepThreshold::At { .. } => String::new(),
+            OneStepThreshold::Trivial => "  one sample suffices".to_owned(),
+            OneStepThreshold::CapacityExceeded { ceiling } => {
+                format!("  with infinite data it reaches {ceiling:.4}")
+            }
+            OneStepThreshold::BeyondRange { reached } => {
+                format!("  with 2^40 samples it reaches {reached:.4}")
+            }
+            OneStepThreshold::BadLevel => format!("  {}", absence(Absence::BadTarget)),
+        };
+        let _ = writeln!(
+            out,
+            "{:36} {:>12.4} {:>12} {:>12}{why}",
+            format!("  {name}"),
+            decoder.accuracy,
+            show(samples),
+            show(samples.zip(least).map(|(n, least)| n / least)),
+        );
+    }
 }
 
 /// The name of a variant, as in JSON.

@@ -8,10 +8,11 @@ use crate::mlp::thresholds::{
     RECALL_NOISE_NAMES, capacity_at_infinite_width, recall_noise, width_law,
 };
 use crate::noise::Noise;
-use crate::one_step;
+use crate::one_step::{self, OneStepThreshold};
 use crate::recall::recall_accuracy;
 use crate::setting::{Attention, Embedding, Mlp, MlpInput, Model, Samples, Setting};
 use crate::thresholds::{self, Quantity, Regime, Threshold, Variable};
+use crate::whitened;
 
 /// How much is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -100,6 +101,10 @@ pub struct Prediction {
     /// What readers of the first gradient must pay; only in [`PredictionScope::Full`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lower_bound: Option<LowerBounds>,
+    /// What decoders of the first gradient reach, to be read beside the bound; only in
+    /// [`PredictionScope::Full`], without a hidden layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoders: Option<Decoders>,
     /// Critical width and what limits recall; only with a hidden layer, in
     /// [`PredictionScope::Full`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -187,6 +192,39 @@ pub struct LowerBounds {
     pub vocab: lower_bound::Threshold,
     /// Largest expected accuracy at the setting.
     pub accuracy_upper_bound: AccuracyBound,
+}
+
+/// One decoder of the first gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Decoder {
+    /// Expected accuracy at the setting.
+    pub accuracy: f64,
+    /// Samples at which the expected accuracy crosses the level, the other sizes kept.
+    pub samples: OneStepThreshold,
+}
+
+/// Decoders of the first gradient for which there is a formula.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Decoders {
+    /// The query `z_in(v)` to the gradient itself ([`one_step`]).
+    pub matched_filter: Decoder,
+    /// Both sides whitened against the sampling noise ([`whitened`]); heuristic.
+    pub whitened: Decoder,
+}
+
+/// What the decoders reach, and the samples they need for expected accuracy `level`.
+#[must_use]
+pub fn predict_decoders(s: &Setting, level: f64) -> Decoders {
+    Decoders {
+        matched_filter: Decoder {
+            accuracy: one_step::expected_accuracy(s),
+            samples: one_step::samples_for_accuracy(s, level),
+        },
+        whitened: Decoder {
+            accuracy: whitened::expected_accuracy(s),
+            samples: whitened::samples_for_accuracy(s, level),
+        },
+    }
 }
 
 fn by_quantity(s: &Setting, variable: Variable, level: f64) -> ByQuantity {
@@ -382,6 +420,10 @@ fn not_predicted(s: &Setting, full: bool) -> Vec<NotPredicted> {
             "the bounds are on readers of the attention-only first gradient; that of the \
              attention-MLP model has V m instead of V d entries",
         ));
+        list.push(absent(
+            "decoders",
+            "the formulas are for readers of the attention-only first gradient",
+        ));
     }
     list
 }
@@ -451,6 +493,9 @@ pub fn predict_in(s: &Setting, level: f64, scope: PredictionScope) -> Prediction
             "lower_bound.dimension",
             "lower_bound.vocab",
             "lower_bound.accuracy",
+            "one_step.samples",
+            "whitened.accuracy",
+            "whitened.samples",
         ] {
             ids.push(id.to_owned());
         }
@@ -503,6 +548,7 @@ pub fn predict_in(s: &Setting, level: f64, scope: PredictionScope) -> Prediction
         verified_window: verified_window(s),
         thresholds: limits,
         lower_bound: bounds,
+        decoders: (full && layer.is_none()).then(|| predict_decoders(s, level)),
         hidden_layer,
         not_predicted: not_predicted(s, full),
         formulas: ids,
