@@ -2,19 +2,20 @@
 //! raises a false alarm.
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions unwrap too
 
-use std::fs;
+mod common;
+
 use std::path::PathBuf;
 
-use assert_cmd::Command;
 use recall_capacity::baseline::drift::{ALPHA, Subject, compare};
 use recall_capacity::baseline::resample::deal;
 use recall_capacity::baseline::{Baseline, Measured};
 use recall_capacity::report::judge;
 use recall_capacity::reproduce::{Places, load};
-use recall_capacity::rng::sha256_hex;
 use recall_capacity::spec::Profile;
 use recall_capacity::store::Store;
 use serde_json::Value;
+
+use common::{PROVENANCE, Place, RECORDS};
 
 const CURVES: &str = r#"
 id = "tiny-curves"
@@ -52,49 +53,17 @@ vocab = [32, 48, 64]
 dim = [8, 12]
 len = [8, 16]
 "#;
-const RECORDS: &str = "reports/quick/measurements.jsonl";
-const PROVENANCE: &str = "reports/quick/provenance.json";
 
-struct Place(tempfile::TempDir);
+/// A directory with both.
+fn prepared() -> Place {
+    Place::new(&[("tiny-curves", CURVES), ("tiny-threshold", THRESHOLD)])
+}
 
 impl Place {
-    fn new() -> Self {
-        let place = Place(tempfile::tempdir().unwrap());
-        fs::create_dir(place.path("experiments")).unwrap();
-        place.put("experiments/tiny-curves.toml", CURVES);
-        place.put("experiments/tiny-threshold.toml", THRESHOLD);
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn put(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap()
-    }
-
     fn edit(&self, name: &str, from: &str, to: &str) {
         let text = self.read(name);
         assert!(text.contains(from), "{from} not in {name}");
         self.put(name, &text.replace(from, to));
-    }
-
-    fn expect(&self, args: &str, code: i32) -> (String, String) {
-        let output = Command::cargo_bin("recall")
-            .unwrap()
-            .current_dir(self.0.path())
-            .args(args.split_whitespace())
-            .output()
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let (out, err) = (text(output.stdout), text(output.stderr));
-        assert_eq!(output.status.code(), Some(code), "{args}\n{out}\n{err}");
-        (out, err)
     }
 
     fn drift(&self, code: i32) -> Value {
@@ -114,11 +83,10 @@ impl Place {
             text.push_str(&format!("{record}\n"));
         }
         if with_checksum {
-            let mut stated: Value = serde_json::from_str(&self.read(PROVENANCE)).unwrap();
-            stated["measurements_sha256"] = sha256_hex(&text).into();
-            self.put(PROVENANCE, &stated.to_string());
+            self.put_records(&text);
+        } else {
+            self.put(RECORDS, &text);
         }
-        self.put(RECORDS, &text);
     }
 }
 
@@ -133,7 +101,7 @@ fn add_hits(record: &mut Value, name: &str, hits: i64) {
 
 #[test]
 fn the_same_records_do_not_drift() {
-    let place = Place::new();
+    let place = prepared();
     place.expect("reproduce", 0);
     place.expect("verify --write-baseline before.json", 0);
     let stored = place.read("before.json");
@@ -172,7 +140,7 @@ fn the_same_records_do_not_drift() {
 
 #[test]
 fn a_changed_program_drifts_on_the_same_seeds() {
-    let place = Place::new();
+    let place = prepared();
     place.expect("reproduce", 0);
     place.expect("verify --write-baseline before.json", 0);
     // Twelve answers of 512 more in every trial: far less than the scatter between seeds.
@@ -224,7 +192,7 @@ fn a_changed_program_drifts_on_the_same_seeds() {
 
 #[test]
 fn other_seeds_are_no_drift_and_another_physics_is() {
-    let place = Place::new();
+    let place = prepared();
     place.expect("reproduce", 0);
     place.expect("verify --write-baseline before.json", 0);
     for name in ["tiny-curves", "tiny-threshold"] {
@@ -263,7 +231,7 @@ fn other_seeds_are_no_drift_and_another_physics_is() {
 
 #[test]
 fn a_verdict_that_changes_on_the_same_records_is_a_drift() {
-    let place = Place::new();
+    let place = prepared();
     place.expect("reproduce", 0);
     place.expect("verify --write-baseline before.json", 0);
     place.edit(
@@ -281,7 +249,7 @@ fn a_verdict_that_changes_on_the_same_records_is_a_drift() {
 
 #[test]
 fn what_is_no_baseline_is_refused() {
-    let place = Place::new();
+    let place = prepared();
     place.expect("reproduce", 0);
     place.expect("verify --write-baseline before.json", 0);
     let good = place.read("before.json");
@@ -331,7 +299,7 @@ fn what_is_no_baseline_is_refused() {
 
 #[test]
 fn records_edited_by_hand_are_found_by_checksum_or_by_simulation() {
-    let place = Place::new();
+    let place = prepared();
     place.expect("reproduce", 0);
     let count = place.read(RECORDS).lines().count();
     let (out, _) = place.expect("verify --rerun 5", 0);
@@ -383,7 +351,7 @@ fn records_edited_by_hand_are_found_by_checksum_or_by_simulation() {
 #[test]
 fn chance_raises_an_alarm_no_more_often_than_stated() {
     const REPETITIONS: u64 = 150;
-    let place = Place::new();
+    let place = prepared();
     place.edit("experiments/tiny-curves.toml", "seeds = 8", "seeds = 24");
     place.edit("experiments/tiny-threshold.toml", "seeds = 4", "seeds = 12");
     place.expect("reproduce", 0);

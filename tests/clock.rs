@@ -2,9 +2,10 @@
 //! is replaced for the whole process, so this file has one test.
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions unwrap too
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,51 +15,7 @@ use recall_capacity::reproduce::{Places, reproduce};
 use recall_capacity::runner::RunOptions;
 use recall_capacity::spec::Profile;
 
-/// Fixed cells, and a search in rounds, whose next jobs depend on the records before.
-const EXPERIMENTS: [(&str, &str); 2] = [
-    (
-        "cells",
-        r#"
-id = "cells"
-title = "Cells"
-claim = "accuracy-curves"
-rationale = "Small."
-[task]
-kind = "curves"
-axis = "samples"
-quantities = ["attention"]
-test = { margin = 0.2, max_sd = 0.3 }
-[profile.quick]
-seeds = 8
-test_sequences = 128
-[[profile.quick.blocks]]
-vocab = 64
-dim = [16, 24]
-len = 8
-samples = [64, 128, 256]
-"#,
-    ),
-    (
-        "search",
-        r#"
-id = "search"
-title = "Search"
-claim = "attention-samples-natural"
-rationale = "Small."
-[task]
-kind = "threshold"
-search = { axis = "samples", criterion = { kind = "noise-ratio", level = 0.5 } }
-test = { margin = 0.5, constant = 3.0 }
-[profile.quick]
-seeds = 2
-test_sequences = 16
-[[profile.quick.blocks]]
-vocab = [32, 48, 64]
-dim = [8, 12]
-len = 8
-"#,
-    ),
-];
+use common::{CELLS, Place, SEARCH, files_under, same_files};
 
 static READINGS: AtomicU64 = AtomicU64::new(0);
 
@@ -70,16 +27,12 @@ fn jumping() -> Duration {
 }
 
 /// Everything that a run leaves behind, by name, and its trials.
-fn run(dir: &Path) -> (BTreeMap<String, Vec<u8>>, usize) {
+fn run(place: &Place) -> (BTreeMap<PathBuf, Vec<u8>>, usize) {
     let places = Places {
-        experiments: dir.join("experiments"),
-        runs: dir.join("runs"),
-        reports: dir.join("reports"),
+        experiments: place.path("experiments"),
+        runs: place.path("runs"),
+        reports: place.path("reports"),
     };
-    fs::create_dir(&places.experiments).unwrap();
-    for (name, text) in EXPERIMENTS {
-        fs::write(places.experiments.join(format!("{name}.toml")), text).unwrap();
-    }
     let options = RunOptions {
         threads: 2,
         memory_limit_bytes: None,
@@ -87,21 +40,7 @@ fn run(dir: &Path) -> (BTreeMap<String, Vec<u8>>, usize) {
     };
     let mut lines = Lines::new(Vec::new(), Duration::from_secs(1));
     let done = reproduce(&places, Profile::Quick, options, &mut lines).unwrap();
-    let mut files = BTreeMap::new();
-    collect(&done.directory, &done.directory, &mut files);
-    (files, done.simulated)
-}
-
-fn collect(root: &Path, dir: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(root, &path, files);
-        } else {
-            let name = path.strip_prefix(root).unwrap().to_string_lossy();
-            files.insert(name.into_owned(), fs::read(path).unwrap());
-        }
-    }
+    (files_under(&done.directory), done.simulated)
 }
 
 /// A provenance file without what a clock says, and whether it had it.
@@ -119,8 +58,9 @@ fn timeless(text: &[u8]) -> (serde_json::Value, bool) {
 
 #[test]
 fn a_clock_that_jumps_changes_nothing_but_the_times_in_the_provenance() {
-    let places = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let (mut steady, trials) = run(places[0].path());
+    // Fixed cells, and a search whose next jobs depend on the records before.
+    let places = [(); 2].map(|()| Place::new(&[("cells", CELLS), ("search", SEARCH)]));
+    let (mut steady, trials) = run(&places[0]);
 
     clock::replace(jumping);
     // The clock does go back: time since a reading is then zero, never negative.
@@ -128,23 +68,19 @@ fn a_clock_that_jumps_changes_nothing_but_the_times_in_the_provenance() {
     assert!(moments.windows(2).any(|pair| pair[1] < pair[0]));
     assert!(moments.iter().any(|m| m.elapsed() == Duration::ZERO));
     let before = READINGS.load(Ordering::Relaxed);
-    let (mut jumped, again) = run(places[1].path());
+    let (mut jumped, again) = run(&places[1]);
     let readings = READINGS.load(Ordering::Relaxed) - before;
 
     assert!(trials > 40 && trials == again, "{trials} {again}");
     // Each trial is timed by two readings; the writer of progress and the store read besides.
     assert!(readings > 2 * trials as u64, "{readings} of {trials}");
-    let name = "provenance.json";
+    let name = Path::new("provenance.json");
     let (a, had_a) = timeless(&steady.remove(name).unwrap());
     let (b, had_b) = timeless(&jumped.remove(name).unwrap());
     assert!(had_a && had_b);
     assert_eq!(a, b);
-    assert!(steady.contains_key("measurements.jsonl") && steady.contains_key("report.md"));
-    assert_eq!(
-        steady.keys().collect::<Vec<_>>(),
-        jumped.keys().collect::<Vec<_>>()
-    );
-    for (name, bytes) in &steady {
-        assert!(jumped[name] == *bytes, "{name} differs");
+    for name in ["measurements.jsonl", "report.md"] {
+        assert!(steady.contains_key(Path::new(name)));
     }
+    same_files(&steady, &jumped);
 }

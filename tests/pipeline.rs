@@ -2,14 +2,17 @@
 //! in between.
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions unwrap too
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use assert_cmd::Command;
 use serde_json::Value;
+
+use common::{PROVENANCE, Place, RECORDS, files_under, same_files};
 
 const THRESHOLD: &str = r#"
 id = "tiny-threshold"
@@ -90,98 +93,21 @@ const ALL: [(&str, &str); 4] = [
     ("tiny-bound", BOUND),
 ];
 
-/// A directory with experiments, to run in.
-struct Place(tempfile::TempDir);
-
 impl Place {
-    fn new(experiments: &[(&str, &str)]) -> Self {
-        let place = Place(tempfile::tempdir().unwrap());
-        fs::create_dir(place.path("experiments")).unwrap();
-        for (id, text) in experiments {
-            fs::write(place.path(&format!("experiments/{id}.toml")), text).unwrap();
-        }
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn recall(&self, args: &str) -> Output {
-        Command::cargo_bin("recall")
-            .unwrap()
-            .current_dir(self.0.path())
-            .args(args.split_whitespace())
-            .output()
-            .unwrap()
-    }
-
-    /// Runs and expects an exit code; standard output and standard error.
-    fn expect(&self, args: &str, code: i32) -> (String, String) {
-        let output = self.recall(args);
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let (out, err) = (text(output.stdout), text(output.stderr));
-        assert_eq!(output.status.code(), Some(code), "{args}\n{out}\n{err}");
-        (out, err)
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    /// Contents of all files of the report but its provenance, by name.
-    fn report(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut files = files_under(&self.path("reports/quick"));
-        files.remove(Path::new("provenance.json")).unwrap();
-        files
-    }
-
     fn measurements(&self) -> Vec<Value> {
-        lines_of_json(&self.read(MEASUREMENTS))
+        lines_of_json(&self.read(RECORDS))
     }
 
-    /// Records as if a run had measured them: with the checksum that it would have stored.
+    /// Records as if a run had measured them.
     fn put_measurements(&self, records: &[Value]) {
-        let text: String = records.iter().map(|r| format!("{r}\n")).collect();
-        let provenance = "reports/quick/provenance.json";
-        let mut stated: Value = serde_json::from_str(&self.read(provenance)).unwrap();
-        stated["measurements_sha256"] = recall_capacity::rng::sha256_hex(&text).into();
-        fs::write(self.path(provenance), stated.to_string()).unwrap();
-        fs::write(self.path(MEASUREMENTS), text).unwrap();
+        self.put_records(&records.iter().map(|r| format!("{r}\n")).collect::<String>());
     }
 }
-
-const MEASUREMENTS: &str = "reports/quick/measurements.jsonl";
 
 fn lines_of_json(text: &str) -> Vec<Value> {
     text.lines()
         .map(|l| serde_json::from_str(l).unwrap())
         .collect()
-}
-
-fn files_under(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let Ok(entries) = fs::read_dir(dir) else {
-        return files;
-    };
-    for entry in entries {
-        let path = entry.unwrap().path();
-        let name = PathBuf::from(path.file_name().unwrap());
-        if path.is_dir() {
-            let inner = files_under(&path);
-            files.extend(inner.into_iter().map(|(k, v)| (name.join(k), v)));
-        } else {
-            files.insert(name, fs::read(&path).unwrap());
-        }
-    }
-    files
-}
-
-fn same_report(a: &BTreeMap<PathBuf, Vec<u8>>, b: &BTreeMap<PathBuf, Vec<u8>>) {
-    assert!(a.keys().eq(b.keys()), "{:?} {:?}", a.keys(), b.keys());
-    for (name, bytes) in a {
-        assert!(*bytes == b[name], "{} differs", name.display());
-    }
 }
 
 /// Rows of a CSV file without quoted fields, by column name.
@@ -243,8 +169,7 @@ fn a_run_writes_the_whole_report_whose_numbers_follow_from_its_records() {
             assert!(target.exists(), "{}", target.display());
         }
     }
-    let provenance: Value =
-        serde_json::from_str(&place.read("reports/quick/provenance.json")).unwrap();
+    let provenance: Value = serde_json::from_str(&place.read(PROVENANCE)).unwrap();
     let records = place.measurements();
     assert_eq!(provenance["trials"], records.len());
     assert_eq!(provenance["invocations"][0]["threads"], 2);
@@ -330,7 +255,7 @@ fn neither_threads_nor_a_kill_change_a_byte() {
     one.expect("reproduce --threads 1", 0);
     let two = Place::new(&experiments);
     two.expect("reproduce --threads 2", 0);
-    same_report(&one.report(), &two.report());
+    same_files(&one.report(), &two.report());
 
     let killed = Place::new(&experiments);
     let journal = killed.path("runs/quick/journal.jsonl");
@@ -340,9 +265,8 @@ fn neither_threads_nor_a_kill_change_a_byte() {
     };
     let mut kills = 0;
     for stop_at in [5, 40] {
-        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("recall"))
-            .current_dir(killed.0.path())
-            .args(["reproduce", "--threads", "2"])
+        let mut child = killed
+            .command("reproduce --threads 2")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -371,12 +295,12 @@ fn neither_threads_nor_a_kill_change_a_byte() {
     let total = killed.measurements().len();
     let now = format!("{} simulated now", total - kept);
     assert!(out.contains(&now), "{now}: {out}");
-    same_report(&one.report(), &killed.report());
+    same_files(&one.report(), &killed.report());
 
     // A finished run has nothing to do.
     let (out, _) = killed.expect("reproduce", 0);
     assert!(out.contains(" 0 simulated now"), "{out}");
-    same_report(&one.report(), &killed.report());
+    same_files(&one.report(), &killed.report());
 }
 
 /// Sets the accuracy of each record to what `rate` makes of its prediction and its number.
@@ -407,7 +331,7 @@ fn set_accuracies(place: &Place, rate: impl Fn(f64, usize) -> f64) {
 fn verify_tells_by_its_exit_code() {
     let place = Place::new(&[("tiny-curves", CURVES)]);
     place.expect("reproduce", 0);
-    let stored = place.read(MEASUREMENTS);
+    let stored = place.read(RECORDS);
     let tally = |args: &str, code: i32| -> [u64; 3] {
         let (out, _) = place.expect(&format!("verify --json {args}"), code);
         let answer: Value = serde_json::from_str(&out).unwrap();
@@ -447,7 +371,7 @@ fn verify_tells_by_its_exit_code() {
         .iter()
         .map(|l| format!("{l}\n"))
         .collect();
-    fs::write(place.path(MEASUREMENTS), most).unwrap();
+    fs::write(place.path(RECORDS), most).unwrap();
     for args in ["verify", "verify --strict --json"] {
         let (out, err) = place.expect(args, 12);
         assert!(out.is_empty());
@@ -467,15 +391,15 @@ fn verify_tells_by_its_exit_code() {
         (other, 1, "the key is not that of the job"),
         (twice, lines.len() + 1, "stands further up"),
     ] {
-        fs::write(place.path(MEASUREMENTS), text).unwrap();
+        fs::write(place.path(RECORDS), text).unwrap();
         let (_, err) = place.expect("verify", 1);
-        let line = format!("{MEASUREMENTS}, line {number}: ");
+        let line = format!("{RECORDS}, line {number}: ");
         assert!(err.contains(&line) && err.contains(why), "{why}: {err}");
     }
 
-    fs::remove_file(place.path(MEASUREMENTS)).unwrap();
+    fs::remove_file(place.path(RECORDS)).unwrap();
     let (_, err) = place.expect("verify", 1);
-    assert!(err.contains(MEASUREMENTS), "{err}");
+    assert!(err.contains(RECORDS), "{err}");
     let (_, err) = place.expect("verify --reports nowhere", 1);
     assert!(err.contains("nowhere/quick/measurements.jsonl"), "{err}");
 }
@@ -583,13 +507,13 @@ fn a_report_that_cannot_be_written_costs_no_result() {
 #[test]
 fn a_dry_run_writes_nothing() {
     let place = Place::new(&ALL);
-    let before = files_under(place.0.path());
+    let before = files_under(place.root());
     let (out, _) = place.expect("reproduce --dry-run --threads 2", 0);
     for (id, _) in ALL {
         assert!(out.contains(id), "{out}");
     }
     assert!(out.contains("on 2 threads"), "{out}");
-    assert_eq!(files_under(place.0.path()), before);
+    assert_eq!(files_under(place.root()), before);
     assert!(!place.path("runs").exists() && !place.path("reports").exists());
     let (_, err) = place.expect("reproduce --dry-run --memory 1e-9", 1);
     assert!(err.contains("--memory"), "{err}");
