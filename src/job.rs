@@ -8,6 +8,7 @@ use crate::decode::{self, DecoderSet, FirstGradient};
 use crate::descent::early::{self, Count, Outcome, Training, Trial};
 use crate::descent::exact::{self, Learned, Problem, ProblemError};
 use crate::descent::hidden::Hidden;
+use crate::descent::samples::Data;
 use crate::descent::{Rates, mlp};
 use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real, View, argmax, gemm, kernel_name};
@@ -420,7 +421,6 @@ impl Job {
         let test = draw(Purpose::Test, self.config.test_sequences, Labels::Iid);
         // Sequences are stored only for what walks them more than once in the order of samples.
         let stored = self.config.engine != Engine::Early
-            || self.config.model.mlp().is_some()
             || self.config.read_query
             || !self.config.decoders.is_empty();
         let batch = match setting.samples {
@@ -443,18 +443,6 @@ impl Job {
             let network = (&embeddings, hidden.as_ref(), &permutation);
             return measure(setting, network, &trial, rates, norm2);
         }
-        if let (Some(hidden), Some(train)) = (&hidden, &batch) {
-            let trial = mlp::Trial {
-                setting,
-                embeddings: &embeddings,
-                hidden,
-                permutation: &permutation,
-                train,
-                test: &test,
-            };
-            let (outcome, _) = mlp::run(&trial).ok_or(JobError::NotWithMlp("this input table"))?;
-            return Ok(outcome);
-        }
         let stream = match setting.samples {
             Samples::Infinite => None,
             Samples::Finite(n) => Some(Stream::new(
@@ -465,6 +453,18 @@ impl Job {
                 setting.labels,
             )),
         };
+        if let (Some(hidden), Some(stream)) = (&hidden, &stream) {
+            let trial = mlp::Trial {
+                setting,
+                embeddings: &embeddings,
+                hidden,
+                permutation: &permutation,
+                train: Data::Stream(stream),
+                test: &test,
+            };
+            let (outcome, _) = mlp::run(&trial).ok_or(JobError::NotWithMlp("this input table"))?;
+            return Ok(outcome);
+        }
         let trial = Trial {
             setting,
             embeddings: &embeddings,
@@ -562,7 +562,9 @@ impl Job {
                 + v * (d + out) * 8e-9
                 + m * d * 8e-9;
             let bytes = width * (v * (d + 2.0 * out) + 3.0 * out * m + m * d + 512.0 * (m + v))
-                + 4.0 * (n + c.test_sequences as f64) * (l + 6.0)
+                + (4.0 * n * (l + 1.0)).min(f64::from(32 << 20))
+                + 8.0 * n
+                + 4.0 * c.test_sequences as f64 * (l + 6.0)
                 + 4.0 * f64::from(1 << 20);
             return Cost { seconds, bytes };
         }

@@ -8,6 +8,7 @@ use std::alloc::System;
 use recall_capacity::descent::early::{self, Training, Trial};
 use recall_capacity::descent::exact::{self, Problem};
 use recall_capacity::descent::hidden::Hidden;
+use recall_capacity::descent::samples::Data;
 use recall_capacity::descent::{Rates, mlp};
 use recall_capacity::embedding::Embeddings;
 use recall_capacity::rng::{Purpose, StreamKey};
@@ -105,7 +106,8 @@ fn the_number_of_allocations_does_not_depend_on_the_samples() {
     };
     let hidden = Hidden::<f32>::draw(&layer, DIM, &key());
     let behind = |samples: usize| {
-        let train = batch(Purpose::Train, samples);
+        let rng = key().stream(Purpose::Train);
+        let stream = Stream::new(rng, &permutation, LEN, samples, Labels::Iid);
         let setting = Setting::new(VOCAB, DIM, LEN, samples as u64);
         allocations(|| {
             let trial = mlp::Trial {
@@ -113,12 +115,14 @@ fn the_number_of_allocations_does_not_depend_on_the_samples() {
                 embeddings: &embeddings,
                 hidden: &hidden,
                 permutation: &permutation,
-                train: &train,
+                train: Data::Stream(&stream),
                 test: &test,
             };
             assert!(mlp::run(&trial).is_some());
         })
     };
     assert_near(behind(3000), behind(12_000));
+    // Drawn again at each pass.
+    assert_near(behind(700_000), behind(1_400_000));
     assert!(early(Attention::Argmax, 3000) < 200);
 }

@@ -5,11 +5,12 @@
 use recall_capacity::descent::early::Outcome;
 use recall_capacity::descent::exact::{self, Problem, State};
 use recall_capacity::descent::hidden::Hidden;
+use recall_capacity::descent::samples::Data;
 use recall_capacity::descent::{Rates, mlp};
 use recall_capacity::embedding::{Embeddings, Table};
 use recall_capacity::job::{Configuration, Engine, Job, JobError, Precision};
 use recall_capacity::rng::{Purpose, StreamKey};
-use recall_capacity::task::{Batch, Permutation};
+use recall_capacity::task::{Batch, Permutation, Stream};
 use recall_theory::{
     Activation, Embedding, Labels, Mlp, MlpInput, MlpRows, Model, Samples, Setting,
 };
@@ -69,12 +70,16 @@ impl World {
 
     /// A trial of the engine of small steps.
     fn limit(&self) -> (Outcome, mlp::MlpState<f64>) {
+        self.limit_on(Data::Batch(&self.train))
+    }
+
+    fn limit_on(&self, train: Data<'_>) -> (Outcome, mlp::MlpState<f64>) {
         mlp::run(&mlp::Trial {
             setting: &self.setting,
             embeddings: &self.embeddings,
             hidden: &self.hidden,
             permutation: &self.permutation,
-            train: &self.train,
+            train,
             test: &self.test,
         })
         .unwrap()
@@ -364,6 +369,32 @@ fn a_linear_layer_with_orthogonal_weights_is_no_layer() {
     assert_eq!(with.accuracy, without.accuracy);
     assert_eq!(with.one_step, without.one_step);
     assert_eq!(with.train_attention, without.train_attention);
+}
+
+#[test]
+fn a_stream_and_its_batch_give_the_same_outcome_to_the_last_bit() {
+    // The second takes more than 32 MiB, so its sequences are drawn again at each pass.
+    for (len, samples) in [(8, 300), (511, 16_500)] {
+        for (labels, output) in [
+            (Labels::Iid, Embedding::Gaussian),
+            (Labels::Balanced, Embedding::Orthonormal),
+        ] {
+            let mut setting = Setting::new(32, 8, len, samples);
+            setting.labels = labels;
+            let setting = setting.with_embeddings(Embedding::Gaussian, output);
+            let name = "stream and batch";
+            let w = World::draw(with_mlp(setting, "relu", MlpInput::Rms, 12), name);
+            let stream = Stream::new(
+                StreamKey::from_text(name).stream(Purpose::Train),
+                &w.permutation,
+                len,
+                samples as usize,
+                labels,
+            );
+            let drawn = w.limit_on(Data::Stream(&stream));
+            assert!(w.limit() == drawn, "{setting:?}");
+        }
+    }
 }
 
 #[test]

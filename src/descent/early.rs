@@ -8,18 +8,17 @@
 //! Units: `V1 / eta` for the first value gradient; attention quantities in units of
 //! `S0 = eta / (L^2 V)`.
 
-use std::cell::RefCell;
-
 use recall_theory::{Attention, Setting};
 use serde::{Deserialize, Serialize};
 
 use super::label_rows::{LabelRows, Sides, ValueMap};
+use super::samples::{Data, Grouped};
 use crate::decode::Decoded;
 use crate::decode::query::QueryOutcome;
 use crate::embedding::Embeddings;
 use crate::linalg::Real;
 use crate::simd::{Kernel, lanes, widest};
-use crate::task::{Batch, Permutation, Reader, Sequences, Stream, by_label};
+use crate::task::{Batch, Permutation, Stream};
 
 /// What the gradients are averaged over.
 #[derive(Debug, Clone, Copy)]
@@ -256,95 +255,20 @@ struct Groups<'a> {
     trigger_in_values: bool,
 }
 
-/// Training samples, and their order by label: label `j` owns `order[start[j]..start[j + 1]]`.
-struct Grouped<'a> {
-    source: Source<'a>,
-    len: usize,
-    order: Vec<u32>,
-    start: Vec<u32>,
-}
-
-enum Source<'a> {
-    /// In the order of the batch.
-    Batch(&'a Batch),
-    /// In the order of the labels, see [`Sequences`].
-    Sorted(Vec<u32>),
-    /// Drawn again at each pass.
-    Drawn(Box<RefCell<Reader<'a>>>),
-}
-
-impl Grouped<'_> {
-    fn samples(&self) -> f64 {
-        self.order.len() as f64
-    }
-
-    /// Places of label `j` in `order`.
-    fn places(&self, j: usize) -> std::ops::Range<usize> {
-        self.start[j] as usize..self.start[j + 1] as usize
-    }
-
-    /// Shows the samples of label `j` in order: tokens and informative position.
-    fn visit(&self, j: usize, mut see: impl FnMut(&[u32], usize)) {
-        let places = self.places(j);
-        let order = &self.order[places.clone()];
-        match &self.source {
-            Source::Batch(batch) => {
-                for &n in order {
-                    let n = n as usize;
-                    see(batch.sequence(n), batch.position[n] as usize);
-                }
-            }
-            Source::Sorted(words) => {
-                let width = self.len + 1;
-                let words = &words[places.start * width..places.end * width];
-                for (tokens, position) in Sequences::new(words, self.len).iter() {
-                    see(tokens, position);
-                }
-            }
-            Source::Drawn(reader) => {
-                let mut reader = reader.borrow_mut();
-                for piece in order.chunks(reader.piece()) {
-                    for (tokens, position) in reader.read(piece).iter() {
-                        see(tokens, position);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Largest training batch that is kept in memory, in bytes. A larger one is drawn again at each
-/// pass, and memory grows by 8 bytes a sample.
-const STORED_BYTES: usize = 32 << 20;
-
 impl<'a> Groups<'a> {
     fn new<R>(trial: &Trial<'a, R>) -> Self {
         let vocab = trial.setting.vocab;
         let len = trial.setting.len;
         let data = match trial.training {
             Training::Population => None,
-            Training::Batch(batch) => Some((Source::Batch(batch), batch.by_label(vocab))),
-            Training::Stream(stream) => {
-                let (order, start) = by_label(&stream.labels(), vocab);
-                let reader = stream.reader();
-                let source = if 4 * order.len() * (len + 1) <= STORED_BYTES {
-                    Source::Sorted(reader.collect(&order))
-                } else {
-                    Source::Drawn(Box::new(RefCell::new(reader)))
-                };
-                Some((source, (order, start)))
-            }
+            Training::Batch(batch) => Some(Data::Batch(batch)),
+            Training::Stream(stream) => Some(Data::Stream(stream)),
         };
-        let data = data.map(|(source, (order, start))| Grouped {
-            source,
-            len,
-            order,
-            start,
-        });
+        let data = data.map(|data| Grouped::new(data, len, vocab));
         let frequency = match &data {
             None => vec![1.0 / vocab as f64; vocab],
             Some(data) => (0..vocab)
-                .map(|j| data.places(j).len() as f64 / data.samples())
+                .map(|j| data.places(j).len() as f64 / data.count() as f64)
                 .collect(),
         };
         Groups {
@@ -371,7 +295,7 @@ impl<'a> Groups<'a> {
     /// Row `j` of the counts `(1/(N L)) #(token v in samples of label j)`.
     fn first_row<R: Real>(&self, j: usize, row: &mut [R]) -> R {
         if let Some(data) = &self.data {
-            let weight = R::from_f64(1.0 / (data.samples() * self.len));
+            let weight = R::from_f64(1.0 / (data.count() as f64 * self.len));
             data.visit(j, |tokens, _| {
                 for &x in tokens {
                     row[x as usize] += weight;
@@ -408,7 +332,7 @@ impl<'a> Groups<'a> {
             return Third::Population(Population::new(scores, trial.setting.len));
         };
         let keep = trial.setting.attention == Attention::Argmax;
-        let mut attended = Vec::with_capacity(if keep { data.order.len() } else { 0 });
+        let mut attended = Vec::with_capacity(if keep { data.count() } else { 0 });
         let mut hits = 0;
         for j in 0..self.frequency.len() {
             data.visit(j, |tokens, position| {
@@ -422,7 +346,7 @@ impl<'a> Groups<'a> {
         }
         let train = Count {
             hits,
-            total: data.order.len() as u64,
+            total: data.count() as u64,
         };
         match trial.setting.attention {
             Attention::Argmax => Third::Argmax { attended, train },
@@ -707,7 +631,7 @@ fn read_out<R: Real>(
         match &groups.data {
             None => flow.signal += kicks / v,
             Some(data) => {
-                let share = 1.0 / (data.samples() * len);
+                let share = 1.0 / (data.count() as f64 * len);
                 data.visit(j, |sequence, position| {
                     let mean = (tau + gathered_sum(row, sequence)) / len;
                     for &x in sequence {
@@ -811,7 +735,7 @@ fn decompose<R: Real>(
     // self pair takes n_j from the signal of n_j^2: what counts is n_j (n_j - 1).
     let mut pair = vec![0.0; vocab];
     if let Some(data) = &groups.data {
-        let share = l / (data.samples() * groups.len.powi(2));
+        let share = l / (data.count() as f64 * groups.len.powi(2));
         for j in 0..vocab {
             pair[groups.informative(j)] = -share * count(j);
         }

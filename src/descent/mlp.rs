@@ -4,13 +4,16 @@
 //! an `N x m` nor an `N x d` array is ever held; class sums of features are kept for a block of
 //! labels at a time. Every sum runs in a fixed order that depends on the shapes alone.
 
+use std::ops::Range;
+
 use recall_theory::Setting;
 
 use super::early::{Attended, Count, Outcome, Scores, variance};
 use super::hidden::{Buffers, Hidden};
+use super::samples::{Data, Grouped};
 use crate::embedding::{Embeddings, Table};
 use crate::linalg::{Matrix, Real, View, argmax, dot, gemm};
-use crate::task::{Batch, Permutation};
+use crate::task::{Batch, Permutation, by_label};
 
 /// Samples per chunk.
 const CHUNK: usize = 128;
@@ -29,7 +32,7 @@ pub struct Trial<'a, R> {
     /// Informative token to label.
     pub permutation: &'a Permutation,
     /// Training data.
-    pub train: &'a Batch,
+    pub train: Data<'a>,
     /// Fresh sequences for the accuracies.
     pub test: &'a Batch,
 }
@@ -52,8 +55,8 @@ pub struct MlpState<R> {
 #[must_use]
 pub fn run<R: Real>(trial: &Trial<'_, R>) -> Option<(Outcome, MlpState<R>)> {
     let tables = Tables::new(trial.embeddings)?;
-    let groups = Groups::new(trial);
     let (vocab, width) = (trial.setting.vocab, trial.hidden.width());
+    let groups = Grouped::new(trial.train, trial.setting.len, vocab);
     let unit = (trial.setting.len as f64).powi(2) * vocab as f64 / width as f64;
 
     let value_1 = first_step(trial, &tables, &groups);
@@ -81,36 +84,33 @@ pub fn run<R: Real>(trial: &Trial<'_, R>) -> Option<(Outcome, MlpState<R>)> {
     let trigger_score = crosstalk(&rest) + flow.signal * crosstalk(tables.trigger);
 
     let scores = Scores::new(trial.setting, &token_scores, trigger_score);
-    let attend = |batch: &Batch| -> Vec<Attended> {
-        (0..batch.samples())
-            .map(|n| {
-                let (tokens, position) = (batch.sequence(n), batch.position[n] as usize);
-                let i = scores.argmax(tokens, position);
-                Attended::new(tokens[i], i == position)
-            })
-            .collect()
+    let mut train = Count {
+        hits: 0,
+        total: groups.count() as u64,
     };
-    let (train, test) = (attend(trial.train), attend(trial.test));
-    let hits = |attended: &[Attended]| Count {
-        hits: attended.iter().filter(|a| a.hit()).count() as u64,
-        total: attended.len() as u64,
-    };
-    let pairs = |attended: &dyn Fn(usize) -> usize| -> Vec<(u32, u32)> {
-        let mut pairs: Vec<(u32, u32)> = (0..trial.train.samples())
-            .map(|n| (attended(n) as u32, trial.train.label[n]))
-            .collect();
-        pairs.sort_unstable();
-        pairs
-    };
-    let value_2 = third_step(trial, &tables, &pairs(&|n| train[n].token()));
+    let mut attended = Vec::with_capacity(groups.count());
+    groups.visit_places(0..groups.count(), |tokens, position| {
+        let i = scores.argmax(tokens, position);
+        train.hits += u64::from(i == position);
+        attended.push(tokens[i]);
+    });
+    let start = groups.into_start();
+    let value_2 = third_step(trial, &tables, &ByToken::attended(attended, &start));
     let answers = tables.labels(trial.hidden, &value_2);
-    let recall = if hits(&train).hits == hits(&train).total {
+    let recall = if train.hits == train.total {
         correct(&answers, trial.permutation)
     } else {
-        let informative = |n: usize| trial.permutation.token(trial.train.label[n]) as usize;
-        let saturated = third_step(trial, &tables, &pairs(&informative));
+        let pairs = ByToken::informative(trial.permutation, &start);
+        let saturated = third_step(trial, &tables, &pairs);
         correct(&tables.labels(trial.hidden, &saturated), trial.permutation)
     };
+    let test: Vec<Attended> = (0..trial.test.samples())
+        .map(|n| {
+            let (tokens, position) = (trial.test.sequence(n), trial.test.position[n] as usize);
+            let i = scores.argmax(tokens, position);
+            Attended::new(tokens[i], i == position)
+        })
+        .collect();
     let right = test
         .iter()
         .zip(&trial.test.label)
@@ -118,8 +118,11 @@ pub fn run<R: Real>(trial: &Trial<'_, R>) -> Option<(Outcome, MlpState<R>)> {
         .count();
 
     let outcome = Outcome {
-        train_attention: Some(hits(&train)),
-        attention: hits(&test),
+        train_attention: Some(train),
+        attention: Count {
+            hits: test.iter().filter(|a| a.hit()).count() as u64,
+            total: test.len() as u64,
+        },
         accuracy: Count {
             hits: right as u64,
             total: test.len() as u64,
@@ -170,21 +173,48 @@ fn correct(answers: &[u32], permutation: &Permutation) -> Count {
     }
 }
 
-/// Training samples in the order of their labels.
-struct Groups {
-    order: Vec<u32>,
+/// Labels of the training samples by the token that each attends to: token `v` has
+/// `labels[start[v]..start[v + 1]]`, ascending.
+struct ByToken {
+    labels: Vec<u32>,
     start: Vec<u32>,
 }
 
-impl Groups {
-    fn new<R>(trial: &Trial<'_, R>) -> Self {
-        let (order, start) = trial.train.by_label(trial.setting.vocab);
-        Groups { order, start }
+impl ByToken {
+    /// From the tokens attended to, in the order of the labels, of which `j` has the places
+    /// `of_label[j]..of_label[j + 1]`.
+    fn attended(tokens: Vec<u32>, of_label: &[u32]) -> Self {
+        let vocab = of_label.len() - 1;
+        let (mut places, start) = by_label(&tokens, vocab);
+        drop(tokens);
+        for v in 0..vocab {
+            let mut j = 0;
+            for place in &mut places[start[v] as usize..start[v + 1] as usize] {
+                j += of_label[j + 1..].partition_point(|s| s <= place);
+                *place = j as u32;
+            }
+        }
+        ByToken {
+            labels: places,
+            start,
+        }
     }
 
-    /// Samples whose labels lie in a range.
-    fn of(&self, labels: std::ops::Range<usize>) -> &[u32] {
-        &self.order[self.start[labels.start] as usize..self.start[labels.end] as usize]
+    /// If every sample attends to its informative token.
+    fn informative(permutation: &Permutation, of_label: &[u32]) -> Self {
+        let mut labels = Vec::with_capacity(of_label[of_label.len() - 1] as usize);
+        let mut start = vec![0];
+        for &j in permutation.labels() {
+            let samples = of_label[j as usize + 1] - of_label[j as usize];
+            labels.extend(std::iter::repeat_n(j, samples as usize));
+            start.push(labels.len() as u32);
+        }
+        ByToken { labels, start }
+    }
+
+    /// Labels of one token.
+    fn of(&self, token: usize) -> &[u32] {
+        &self.labels[self.start[token] as usize..self.start[token + 1] as usize]
     }
 }
 
@@ -329,38 +359,55 @@ impl<R: Real> Buffers<R> {
         &mut self,
         hidden: &Hidden<R>,
         input: &Matrix<R>,
-        batch: &Batch,
-        samples: &[u32],
+        groups: &Grouped<'_>,
+        places: Range<usize>,
     ) {
-        let d = input.cols();
-        let share = R::from_f64(1.0 / batch.len as f64);
-        for (&n, context) in samples.iter().zip(self.seen.chunks_exact_mut(d)) {
+        let n = places.len();
+        let mut contexts = self.seen.chunks_exact_mut(input.cols());
+        groups.visit_places(places, |tokens, _| {
+            let Some(context) = contexts.next() else {
+                return;
+            };
+            let share = R::from_f64(1.0 / tokens.len() as f64);
             context.fill(R::default());
-            for &x in batch.sequence(n as usize) {
+            for &x in tokens {
                 let z = input.row(x as usize);
                 context.iter_mut().zip(z).for_each(|(h, z)| *h += *z);
             }
             context.iter_mut().for_each(|h| *h *= share);
-        }
-        self.forward(hidden, samples.len());
+        });
+        self.forward(hidden, n);
     }
 }
 
+/// Ranges of at most [`CHUNK`] places.
+fn chunks(places: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = places.end;
+    places
+        .step_by(CHUNK)
+        .map(move |from| from..(from + CHUNK).min(end))
+}
+
 /// First value matrix over `eta`: `(1/N) sum_n Z_out^T c_n phi_n^T` at uniform attention.
-fn first_step<R: Real>(trial: &Trial<'_, R>, tables: &Tables<'_, R>, groups: &Groups) -> Matrix<R> {
+fn first_step<R: Real>(
+    trial: &Trial<'_, R>,
+    tables: &Tables<'_, R>,
+    groups: &Grouped<'_>,
+) -> Matrix<R> {
     let width = trial.hidden.width();
     let mut value = Matrix::zeros(tables.out_dim(), width);
     let mut features = Buffers::new(trial.hidden, CHUNK);
     let mut sums = vec![R::default(); BLOCK * width];
-    let share = R::from_f64(1.0 / trial.train.samples() as f64);
+    let share = R::from_f64(1.0 / groups.count() as f64);
     for from in (0..tables.vocab).step_by(BLOCK) {
         let labels = from..(from + BLOCK).min(tables.vocab);
         let sums = &mut sums[..labels.len() * width];
         sums.fill(R::default());
-        for chunk in groups.of(labels.clone()).chunks(CHUNK) {
-            features.of_samples(trial.hidden, tables.input, trial.train, chunk);
-            for (&n, phi) in chunk.iter().zip(features.active.chunks_exact(width)) {
-                let j = trial.train.label[n as usize] as usize - from;
+        for chunk in chunks(groups.places_of(labels.clone())) {
+            features.of_samples(trial.hidden, tables.input, groups, chunk.clone());
+            let labels = groups.labels(chunk, from);
+            for (j, phi) in labels.zip(features.active.chunks_exact(width)) {
+                let j = j - from;
                 let sum = &mut sums[j * width..(j + 1) * width];
                 sum.iter_mut().zip(phi).for_each(|(s, p)| *s += *p);
             }
@@ -384,18 +431,18 @@ struct Flow {
 fn second_step<R: Real>(
     trial: &Trial<'_, R>,
     tables: &Tables<'_, R>,
-    groups: &Groups,
+    groups: &Grouped<'_>,
     value: &Matrix<R>,
 ) -> Flow {
     let hidden = trial.hidden;
     let (width, d) = (hidden.width(), hidden.weights.cols());
-    let len = trial.train.len as f64;
-    let share = 1.0 / (trial.train.samples() as f64 * len);
+    let len = trial.setting.len as f64;
+    let share = 1.0 / (groups.count() as f64 * len);
     let mut features = Buffers::new(trial.hidden, CHUNK);
     let mut pulled = vec![R::default(); BLOCK * width];
     let mut back = vec![R::default(); CHUNK * width];
     let mut gradient = vec![R::default(); CHUNK * d];
-    let mut scores = vec![0.0; trial.train.len];
+    let mut scores = vec![0.0; trial.setting.len];
     let mut flow = Flow {
         tokens: vec![0.0; tables.vocab],
         signal: 0.0,
@@ -404,19 +451,22 @@ fn second_step<R: Real>(
         let labels = from..(from + BLOCK).min(tables.vocab);
         let pulled = &mut pulled[..labels.len() * width];
         tables.pull(value, labels.clone(), pulled);
-        for chunk in groups.of(labels.clone()).chunks(CHUNK) {
+        for chunk in chunks(groups.places_of(labels.clone())) {
             let n = chunk.len();
-            features.of_samples(hidden, tables.input, trial.train, chunk);
-            for (&sample, row) in chunk.iter().zip(back.chunks_exact_mut(width)) {
-                let j = trial.train.label[sample as usize] as usize - from;
+            features.of_samples(hidden, tables.input, groups, chunk.clone());
+            let labels = groups.labels(chunk.clone(), from);
+            for (j, row) in labels.zip(back.chunks_exact_mut(width)) {
+                let j = j - from;
                 row.copy_from_slice(&pulled[j * width..(j + 1) * width]);
             }
             let back = &mut back[..n * width];
             let gradient = &mut gradient[..n * d];
             features.back(hidden, back, gradient);
-            for (&sample, g) in chunk.iter().zip(gradient.chunks_exact(d)) {
-                let sample = sample as usize;
-                let tokens = trial.train.sequence(sample);
+            let mut gradients = gradient.chunks_exact(d);
+            groups.visit_places(chunk, |tokens, position| {
+                let Some(g) = gradients.next() else {
+                    return;
+                };
                 for (s, &x) in scores.iter_mut().zip(tokens) {
                     *s = dot(tables.input.row(x as usize), g).to_f64();
                 }
@@ -424,36 +474,26 @@ fn second_step<R: Real>(
                 for (s, &x) in scores.iter().zip(tokens) {
                     flow.tokens[x as usize] += share * (s - mean);
                 }
-                let position = trial.train.position[sample] as usize;
                 flow.signal += share * (scores[position] - mean);
-            }
+            });
         }
     }
     flow
 }
 
-/// `(1/N) sum_n Z_out^T c_n phi(z_in(a_n))^T` for the attended tokens `a_n`, from the sorted pairs
-/// `(a_n, y_n)`.
-fn third_step<R: Real>(
-    trial: &Trial<'_, R>,
-    tables: &Tables<'_, R>,
-    pairs: &[(u32, u32)],
-) -> Matrix<R> {
+/// `(1/N) sum_n Z_out^T c_n phi(z_in(a_n))^T` for the attended tokens `a_n`.
+fn third_step<R: Real>(trial: &Trial<'_, R>, tables: &Tables<'_, R>, pairs: &ByToken) -> Matrix<R> {
     let width = trial.hidden.width();
     let out = tables.out_dim();
-    let share = R::from_f64(1.0 / trial.train.samples() as f64);
+    let share = R::from_f64(1.0 / pairs.labels.len() as f64);
     let mut value = Matrix::zeros(out, width);
     let block = BLOCK.min(tables.vocab);
     let mut features = Buffers::new(trial.hidden, block);
     let mut weights = vec![R::default(); block * out];
-    let mut rest = pairs;
     for from in (0..tables.vocab).step_by(block) {
         let tokens = from..(from + block).min(tables.vocab);
         let n = tokens.len();
-        let here = rest.partition_point(|p| (p.0 as usize) < tokens.end);
-        let (now, later) = rest.split_at(here);
-        rest = later;
-        if now.is_empty() {
+        if tokens.clone().all(|v| pairs.of(v).is_empty()) {
             continue;
         }
         features.of_tokens(trial.hidden, tables.input, tokens);
@@ -462,11 +502,11 @@ fn third_step<R: Real>(
             Output::Centred { centred } => {
                 let weights = &mut weights[..n * out];
                 weights.fill(R::default());
-                for &(token, label) in now {
-                    let k = token as usize - from;
-                    let row = &mut weights[k * out..(k + 1) * out];
-                    let z = centred.row(label as usize);
-                    row.iter_mut().zip(z).for_each(|(w, z)| *w += share * *z);
+                for (k, row) in weights.chunks_exact_mut(out).enumerate() {
+                    for &label in pairs.of(from + k) {
+                        let z = centred.row(label as usize);
+                        row.iter_mut().zip(z).for_each(|(w, z)| *w += share * *z);
+                    }
                 }
                 let weights = View::new(weights, n, out);
                 gemm(
@@ -478,11 +518,11 @@ fn third_step<R: Real>(
                 );
             }
             Output::Orthonormal => {
-                for &(token, label) in now {
-                    let k = token as usize - from;
-                    let phi = &features.active[k * width..(k + 1) * width];
-                    let row = value.row_mut(label as usize);
-                    row.iter_mut().zip(phi).for_each(|(v, p)| *v += share * *p);
+                for (k, phi) in features.active[..n * width].chunks_exact(width).enumerate() {
+                    for &label in pairs.of(from + k) {
+                        let row = value.row_mut(label as usize);
+                        row.iter_mut().zip(phi).for_each(|(v, p)| *v += share * *p);
+                    }
                 }
             }
         }

@@ -8,6 +8,7 @@ pub mod exact;
 pub mod hidden;
 mod label_rows;
 pub mod mlp;
+pub mod samples;
 
 /// Step sizes of the three-step algorithm.
 #[derive(Debug, Clone, Copy, PartialEq)]
