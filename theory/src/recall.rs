@@ -113,40 +113,94 @@ pub(crate) fn recall_given(
     let dense_out = s.output != Embedding::Orthonormal;
     // On the sphere the overlap with a fixed direction is a coordinate of a unit vector.
     let sphere = (s.output == Embedding::Sphere).then_some(s.dim_out as f64);
-    let direction = if dense_out {
-        (1.0 + 2.0 * zo.overlap) * (1.0 + load_scatter(s, competitors)) - 1.0
+    let (chi, scatter) = if dense_out {
+        (2.0 * zo.overlap, load_scatter(s, competitors))
+    } else {
+        (0.0, 0.0)
+    };
+    let direction = (1.0 + chi) * (1.0 + scatter) - 1.0;
+    // Share of the interference's squared length that is due to its coefficients, in the logarithm.
+    let coefficients = scatter.ln_1p() / direction.ln_1p().max(f64::MIN_POSITIVE);
+    // Unit vectors follow a pull less than in proportion, so that it must be stronger.
+    let bound = if sphere.is_some() {
+        scatter + 1.0 / n
     } else {
         0.0
     };
+    let triggers = trigger_nodes(&zi, carried);
     let mut total = 0.0;
-    for &(z2, wz) in &norm_nodes(&HERMITE_5, zi.norm_variance) {
-        let length = z2 + carried + clutter;
-        for &(zz, wo) in &norm_nodes(&HERMITE_3, zo.norm_variance) {
-            for &(x, wx) in &norm_nodes(&HERMITE_3, direction) {
-                let signal = kappa * z2 * zz + carried * (kappa - 1.0) * zz;
-                // Squared length of the interference vector sum_{j' != y} kappa_j' zc_j' <.,.>.
-                let eta = if dense_out {
-                    x * (n * load * length * zi.overlap + carried * v * v * labels.imbalance)
-                } else {
-                    0.0
-                };
-                let own = (eta * zz * zo.overlap).sqrt();
-                let p = expect_coarse(|g| {
-                    let o = own * g;
-                    let common = zo.overlap
-                        * (eta + 2.0 * kappa * z2 * o + (kappa * z2).powi(2) * zz).max(0.0);
-                    let field = Field {
-                        common,
-                        own: length * zi.overlap,
-                        sphere,
-                    };
-                    beat_all(signal + o, &field, zz, &classes, n)
-                });
-                total += wz * wo * wx * p;
+    let lengths = if carried > 0.0 {
+        norm_nodes(&HERMITE_3, zi.norm_variance)
+    } else {
+        norm_nodes(&HERMITE_5, zi.norm_variance)
+    };
+    for &(z2, wz) in &lengths {
+        for &(trigger, shared, wt) in &triggers {
+            // Lengths of what is read and of the trigger, and the trigger's overlap with it.
+            let length = (z2 + trigger + clutter + 2.0 * shared).max(0.0);
+            let met = if carried > 0.0 { trigger + shared } else { 0.0 };
+            let stored = n * load * length * zi.overlap + met * met * v * v * labels.imbalance;
+            for &(zz, wo) in &norm_nodes(&HERMITE_3, zo.norm_variance) {
+                for &(x, wx) in &norm_nodes(&HERMITE_3, direction) {
+                    let token = kappa * (z2 + shared) + (kappa - 1.0) * met;
+                    // Squared length of the interference vector sum_{j' != y} a_j' zc_j'.
+                    let eta = if dense_out { x * stored } else { 0.0 };
+                    let scaled = x.powf(coefficients);
+                    let p = expect_coarse(|g| {
+                        let o = own_noise(g, eta * zz, zo.overlap, sphere);
+                        let reach = eta + token * o;
+                        let field = Field {
+                            common: zo.overlap * (reach + token * o + token * token * zz).max(0.0),
+                            own: length * zi.overlap,
+                            pull: if dense_out && stored > 0.0 {
+                                let pull = reach / (stored * scaled);
+                                pull * (1.0 + bound * pull)
+                            } else {
+                                1.0
+                            },
+                            coefficients: scaled,
+                            shift: met,
+                            sphere,
+                        };
+                        beat_all(token * zz + o, &field, &classes, n)
+                    });
+                    total += wz * wt * wo * wx * p;
+                }
             }
         }
     }
     total.min(1.0)
+}
+
+/// Nodes for `|z_trig|^2` and `z_v . z_trig` where the values carry the trigger: `(length, overlap,
+/// weight)`; one node without either where they do not.
+fn trigger_nodes(zi: &Moments, carried: f64) -> Vec<(f64, f64, f64)> {
+    if carried == 0.0 {
+        return vec![(0.0, 0.0, 1.0)];
+    }
+    let lengths = norm_nodes(&HERMITE_3, zi.norm_variance);
+    let overlaps: &[(f64, f64)] = if zi.overlap > 0.0 {
+        &HERMITE_3
+    } else {
+        &[(0.0, 1.0)]
+    };
+    lengths
+        .iter()
+        .flat_map(|&(length, w)| {
+            overlaps
+                .iter()
+                .map(move |&(g, p)| (length, g * (length * zi.overlap).sqrt(), w * p))
+        })
+        .collect()
+}
+
+/// What the own output vector picks up from an interference of squared length `eta` at normal score
+/// `g`: a coordinate of a unit vector on the sphere (note, eq. 5), normal otherwise.
+fn own_noise(g: f64, eta: f64, overlap: f64, sphere: Option<f64>) -> f64 {
+    match sphere {
+        Some(d) => eta.sqrt() * (-(-g * g / (d - 1.5).max(0.5)).exp_m1()).sqrt().copysign(g),
+        None => (eta * overlap).sqrt() * g,
+    }
 }
 
 /// Relative variance of `sum_j kappa_j^2 <z_j, u>^2` at given `u`: the weights of the classes and
@@ -202,20 +256,29 @@ fn competitor_classes(s: &Setting, competitors: &Weights, load: f64) -> Vec<Clas
         .collect()
 }
 
-/// The noise that a competing logit sees.
+/// The noise that a competing logit sees, given the token's own logit (note, section 1).
 struct Field {
-    /// Variance of the part that its output vector picks up from the common interference.
+    /// Variance of the part that its output vector picks up from the common vector.
     common: f64,
     /// Variance of its own stored association, per unit of squared weight.
     own: f64,
+    /// How far its vector is known to lie along the common one, relative to the mean: the factor
+    /// of its own association.
+    pull: f64,
+    /// Squared coefficients of the associations relative to their mean.
+    coefficients: f64,
+    /// Shift per unit of excess weight: the trigger's own association.
+    shift: f64,
     /// Output dimension, where output rows are unit vectors.
     sphere: Option<f64>,
 }
 
 impl Field {
-    /// Probability that a competitor of the class exceeds `gap`.
-    fn tail(&self, gap: f64, square: f64) -> f64 {
-        let variance = self.common + self.own * square;
+    /// Probability that a competitor of squared weight `square`, shifted by `shift`, exceeds `score`.
+    fn tail(&self, score: f64, shift: f64, square: f64) -> f64 {
+        let own = self.own * square * self.coefficients * self.pull * self.pull;
+        let variance = self.common + own;
+        let gap = score - shift;
         if variance <= 0.0 {
             return match gap.partial_cmp(&0.0) {
                 Some(std::cmp::Ordering::Greater) => 0.0,
@@ -223,33 +286,34 @@ impl Field {
                 _ => 1.0,
             };
         }
-        let x = gap / variance.sqrt();
         let x = match self.sphere {
             // sqrt(d - 1) u / sqrt(1 - u^2) is Student with d - 1 degrees of freedom; its normal
-            // score to leading order. The share of the unit-vector part is that of `common`.
-            Some(d) => {
-                let u2 = x * x / d * self.common / variance;
+            // score to leading order, tilted by the own association (note, eq. 5).
+            Some(d) if self.common > 0.0 => {
+                let length2 = d * self.common;
+                let u2 = score * score / length2;
                 if u2 >= 1.0 {
-                    return if gap > 0.0 { 0.0 } else { 1.0 };
+                    return if score > 0.0 { 0.0 } else { 1.0 };
                 }
-                let stretch = if u2 > 0.0 {
-                    -(-u2).ln_1p() / u2 * (1.0 - 1.5 / d)
-                } else {
-                    1.0
-                };
-                x * stretch.max(0.0).sqrt()
+                let tilted = (gap * gap / (d * variance)).copysign(gap);
+                let bounded = (-(-u2).ln_1p() - u2).copysign(score);
+                let x2 = (d - 1.5).max(0.5) * (tilted + bounded);
+                x2.abs().sqrt().copysign(x2)
             }
-            None => x,
+            _ => gap / variance.sqrt(),
         };
         gauss::cdf(-x)
     }
 }
 
 /// Probability that `score` beats `n` competitors.
-fn beat_all(score: f64, field: &Field, zz: f64, classes: &[Class], n: f64) -> f64 {
+fn beat_all(score: f64, field: &Field, classes: &[Class], n: f64) -> f64 {
     let lose: f64 = classes
         .iter()
-        .map(|c| c.share * field.tail(score - c.shift * zz, c.square))
+        .map(|c| {
+            let shift = c.shift * field.shift * field.pull;
+            c.share * field.tail(score, shift, c.square)
+        })
         .sum();
     (n * (-lose.min(1.0)).ln_1p()).exp()
 }
@@ -285,7 +349,7 @@ pub fn recall_accuracy(s: &Setting) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_random::Lcg;
+    use crate::test_random::{Lcg, apply, dot, mean_and_covariance};
 
     #[test]
     fn class_weights_are_a_law_of_mean_attention() {
@@ -377,6 +441,65 @@ mod tests {
             let stated = (1.0 + 2.0 / out as f64) * (1.0 + load_scatter(&s, &weights)) - 1.0;
             let ratio = measured / stated;
             assert!((ratio - 1.0).abs() < 0.1, "{law:?} {measured} {stated}");
+        }
+    }
+
+    #[test]
+    fn recall_on_the_sphere_and_with_the_trigger_in_the_values() {
+        // V2 by its definition (eq. 1), read by all tokens. On the sphere it fails without the pull of
+        // the common vector on a competitor (.05 too low), with the trigger in the values if its
+        // association moves competitors by 1.4 of what it should.
+        let (v, d, trials) = (100usize, 30usize, 150);
+        for (unit, carried, samples) in [(true, false, 400), (true, true, 800), (false, true, 800)]
+        {
+            let law = if unit {
+                Embedding::Sphere
+            } else {
+                Embedding::Gaussian
+            };
+            let mut s = Setting::new(v, d, 5, samples).with_embeddings(law, law);
+            s.trigger_in_values = carried;
+            let mut rng = Lcg(77);
+            let mut hits = Vec::new();
+            for _ in 0..trials {
+                let (input, output) = (rng.table(v, d, unit), rng.table(v, d, unit));
+                let trigger = if carried {
+                    rng.table(1, d, unit).remove(0)
+                } else {
+                    vec![0.0; d]
+                };
+                let mut kappa = vec![0.0; v];
+                for _ in 0..samples {
+                    kappa[rng.below(v)] += v as f64 / samples as f64;
+                }
+                let read: Vec<Vec<f64>> = input
+                    .iter()
+                    .map(|z| z.iter().zip(&trigger).map(|(a, b)| a + b).collect())
+                    .collect();
+                let (mean, _) = mean_and_covariance(&output);
+                let mut value = vec![vec![0.0; d]; d];
+                for ((u, z), k) in read.iter().zip(&output).zip(&kappa) {
+                    for a in 0..d {
+                        for b in 0..d {
+                            value[a][b] += k * (z[a] - mean[a]) * u[b];
+                        }
+                    }
+                }
+                let right = (0..v).filter(|&y| {
+                    let w = apply(&value, &read[y]);
+                    let own = dot(&output[y], &w);
+                    (0..v).all(|j| j == y || dot(&output[j], &w) < own)
+                });
+                hits.push(right.count() as f64 / v as f64);
+            }
+            let n = f64::from(trials);
+            let measured = hits.iter().sum::<f64>() / n;
+            let error = (hits.iter().map(|x| (x - measured).powi(2)).sum::<f64>()).sqrt() / n;
+            let stated = recall_accuracy(&s);
+            assert!(
+                (measured - stated).abs() < 3.0 * error + 0.005,
+                "{law:?} {carried}: {measured} +- {error}, stated {stated}"
+            );
         }
     }
 }
