@@ -18,6 +18,71 @@ struct TrialState {
     /// Mean number of coincidences that lift the score of a token, and by how much one does, over
     /// the spread; both 0 unless they are counted.
     pairs: (f64, f64),
+    /// Law of the token scores over the vocabulary.
+    shape: Shape,
+}
+
+/// Law of the token scores of one query, in units of their spread.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Shape {
+    /// Normal.
+    Normal,
+    /// Coordinates of unit vectors in `dim` dimensions, which the query holds itself: `own` is the
+    /// excess of their variance over that of vectors it does not. `skew` is that of their law
+    /// against the mean embedding, over -6 (note, eq. 13).
+    UnitVectors { dim: f64, own: f64, skew: f64 },
+}
+
+impl Shape {
+    /// At a query with token scores of variance `spread2`, of which `bias2` is the mean bias, and of
+    /// variance `common` for vectors that are not in the table.
+    fn of(s: &Setting, spread2: f64, bias2: f64, common: f64) -> Self {
+        // In few dimensions no coordinate has a density that falls towards one.
+        if s.input != Embedding::Sphere || s.dim_in < 4 || common <= 0.0 || spread2 <= 0.0 {
+            return Shape::Normal;
+        }
+        let dim = s.dim_in as f64;
+        Shape::UnitVectors {
+            dim,
+            own: (spread2 / common - 1.0).max(0.0),
+            skew: (bias2 / (spread2 * s.vocab as f64 * dim)).sqrt(),
+        }
+    }
+
+    /// Normal score of a token score.
+    fn normal(self, score: f64) -> f64 {
+        match self {
+            Shape::Normal => score,
+            Shape::UnitVectors { dim, own, skew } => {
+                let u2 = score * score * (1.0 + own) / dim;
+                if u2 >= 1.0 {
+                    return f64::INFINITY.copysign(score);
+                }
+                let x2 = (dim - 1.5) * (-(-u2).ln_1p() - u2 * own / (1.0 + own)).max(0.0);
+                x2.sqrt().copysign(score) + skew * (x2 - 1.0)
+            }
+        }
+    }
+
+    /// Token score of a normal score: the inverse of [`Shape::normal`].
+    fn score(self, normal: f64) -> f64 {
+        match self {
+            Shape::Normal => normal,
+            Shape::UnitVectors { dim, own, .. } => {
+                let bound = (dim / (1.0 + own)).sqrt();
+                let (mut low, mut high) = (-bound, bound);
+                for _ in 0..30 {
+                    let middle = 0.5 * (low + high);
+                    if self.normal(middle) < normal {
+                        low = middle;
+                    } else {
+                        high = middle;
+                    }
+                }
+                low
+            }
+        }
+    }
 }
 
 /// Most pairs of samples of one label, on average, that are counted one by one.
@@ -115,6 +180,8 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
             let crosstalk = b.crosstalk(z);
             for &(f, wf) in &factor_nodes(&HERMITE_5, fluctuation) {
                 let sd = (f * b.quiet + crosstalk).sqrt();
+                let bias = f * b.bias_share * b.quiet;
+                let shape = Shape::of(s, sd * sd, bias, f * b.trigger_score_variance + crosstalk);
                 let (mean, variance) = b.score(z, f);
                 if let Some(pairs) = &pairs {
                     let own = (variance - pairs.signal_variance).max(0.0).sqrt();
@@ -130,6 +197,7 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
                                 ratio: score / sd,
                                 relative_signal: if nominal > 0.0 { score / nominal } else { 0.0 },
                                 pairs: (alone + k * shared, pairs.step / sd),
+                                shape: Shape::Normal,
                             });
                         }
                     }
@@ -142,6 +210,7 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
                         ratio: ratio(score, sd),
                         relative_signal: if nominal > 0.0 { score / nominal } else { 0.0 },
                         pairs: (0.0, 0.0),
+                        shape,
                     });
                 }
             }
@@ -168,7 +237,7 @@ fn token_nodes() -> impl Iterator<Item = (f64, f64)> {
     })
 }
 
-/// Chance that a token of own score `g` is attended: `Phi(r + g)^n`, or where coincidences are
+/// Chance that a token of own score `g` is attended: `Phi(r + g)^n` with scores of the state's shape, or where coincidences are
 /// counted its mean over those of the token and of each competitor.
 fn hit(t: &TrialState, g: f64, competitors: f64) -> f64 {
     if t.ratio.is_infinite() {
@@ -176,7 +245,8 @@ fn hit(t: &TrialState, g: f64, competitors: f64) -> f64 {
     }
     let (mean, step) = t.pairs;
     if mean == 0.0 {
-        return gauss::cdf_power(t.ratio + g, competitors);
+        let score = t.ratio + t.shape.score(g);
+        return gauss::cdf_power(t.shape.normal(score), competitors);
     }
     let counts = crate::recall::poisson(mean);
     let common = || counts.iter().enumerate().filter(|(_, p)| **p > RARE);
@@ -498,7 +568,7 @@ fn softmax_accuracy(s: &Setting, strength: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::setting::Embedding;
-    use crate::test_random::Lcg;
+    use crate::test_random::{Lcg, apply, dot, mean_and_covariance};
 
     #[test]
     fn competitors_are_the_expected_number_of_distinct_tokens() {
@@ -623,5 +693,35 @@ mod tests {
         let squared = (rate + rate * rate + mean * shared * shared) * pairs.step.powi(2);
         let ratio = square / t / squared;
         assert!((ratio - 1.0).abs() < 0.12, "{ratio}");
+    }
+
+    #[test]
+    fn scores_of_unit_tokens_have_the_stated_tails() {
+        // Tokens read by w = Sigma mu, the query of the mean bias: share of tokens beyond a normal
+        // score of 2.4 on either side. Fails without the bound and without the skew (they move the
+        // shares by .15 and more).
+        let (v, d, trials) = (400usize, 24usize, 1000);
+        let s = Setting::new(v, d, 50, 1000).with_embeddings(Embedding::Sphere, Embedding::Sphere);
+        let mut rng = Lcg(13);
+        let (mut above, mut below) = (0.0, 0.0);
+        for _ in 0..trials {
+            let z = rng.table(v, d, true);
+            let (mu, sigma) = mean_and_covariance(&z);
+            let w = apply(&sigma, &mu);
+            let spread2 = dot(&w, &apply(&sigma, &w));
+            let shape = Shape::of(&s, spread2, spread2, dot(&w, &w) / d as f64);
+            let centre = dot(&w, &mu);
+            for token in &z {
+                let x = shape.normal((dot(&w, token) - centre) / spread2.sqrt());
+                above += f64::from(u8::from(x > 2.4));
+                below += f64::from(u8::from(x < -2.4));
+                let back = shape.score(x);
+                assert!((shape.normal(back) - x).abs() < 1e-6);
+            }
+        }
+        let expected = (trials * v) as f64 * gauss::cdf(-2.4);
+        for count in [above, below] {
+            assert!((count / expected - 1.0).abs() < 0.1, "{}", count / expected);
+        }
     }
 }

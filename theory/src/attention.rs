@@ -467,7 +467,8 @@ pub(crate) struct TrialBudget {
     pub(crate) quiet: f64,
     /// The share of `quiet` that is the mean bias: one random direction.
     pub(crate) bias_share: f64,
-    trigger_score_variance: f64,
+    /// `|w'|^2/d`: the same for a vector that is not one of the table.
+    pub(crate) trigger_score_variance: f64,
 }
 
 impl TrialBudget {
