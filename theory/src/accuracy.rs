@@ -469,11 +469,11 @@ fn softmax_weight(s: &Setting, t: &TrialState, strength: f64, g: f64) -> (f64, f
 struct SoftTable {
     step: f64,
     /// `recall[clutter][weight]`, clutter in the order of [`CLUTTER`].
-    recall: [Vec<f64>; 4],
+    recall: [Vec<f64>; 7],
 }
 
 /// Grid of the squared weight on other positions, relative to that of the informative one.
-const CLUTTER: [f64; 4] = [0.0, 0.3, 1.0, 3.0];
+const CLUTTER: [f64; 7] = [0.0, 0.15, 0.35, 0.7, 1.2, 2.0, 3.5];
 
 impl SoftTable {
     fn new(s: &Setting, load: f64) -> Self {
@@ -497,7 +497,7 @@ impl SoftTable {
             .iter()
             .rposition(|c| *c <= clutter)
             .unwrap_or(0)
-            .min(2);
+            .min(CLUTTER.len() - 2);
         let t = ((clutter - CLUTTER[i]) / (CLUTTER[i + 1] - CLUTTER[i])).min(1.0);
         let along = |row: &[f64]| {
             let x = (weight / self.step).min(row.len() as f64 - 1.0);
@@ -513,6 +513,156 @@ fn sample_weight(s: &Setting) -> f64 {
     match s.samples {
         Samples::Finite(n) => s.vocab as f64 / n as f64,
         Samples::Infinite => 0.0,
+    }
+}
+
+/// States of like ratio are merged into so many where rivals are counted.
+const RIVAL_STATES: usize = 6;
+
+/// Nodes of the normal scores of own token and rivals, and of the own logit's noise.
+fn coarse_nodes() -> impl Iterator<Item = (f64, f64)> + Clone {
+    let total: f64 = (-8..=8).map(|i| gauss::pdf(f64::from(i) * 0.5)).sum();
+    (-8..=8).map(move |i| {
+        let g = f64::from(i) * 0.5;
+        (g, gauss::pdf(g) / total)
+    })
+}
+
+/// Loss to rivals: the labels of the other positions, which a softmax reads with less weight than
+/// the own one (note, eq. 14).
+struct Rivals {
+    /// Upper ends of the bins of `TrialState::ratio`.
+    edges: Vec<f64>,
+    /// Step of the own signal on the grid.
+    step: f64,
+    /// `kept[bin][own score][signal]`: the share of right answers that is kept.
+    kept: Vec<Vec<Vec<f64>>>,
+}
+
+/// Points of the own signal on the grid of [`Rivals`].
+const SIGNALS: usize = 12;
+
+impl Rivals {
+    /// With `a_mean` the mean weight, at the load of the stored associations.
+    fn new(s: &Setting, states: &[TrialState], strength: f64, load: f64, a_mean: f64) -> Self {
+        let (zi, zo) = (Moments::input(s), Moments::output(s));
+        let others = s.vocab as f64 - 1.0;
+        let rivals = effective_competitors(s);
+        let mut order: Vec<&TrialState> = states.iter().filter(|t| t.ratio.is_finite()).collect();
+        order.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
+        let total: f64 = order.iter().map(|t| t.weight).sum();
+        let variance = (crate::labels::LabelMoments::of(s).square - 1.0).max(0.0);
+        let classes: Vec<(f64, f64)> = HERMITE_5
+            .iter()
+            .map(|&(x, p)| ((1.0 + x * variance.sqrt()).max(0.0), p))
+            .collect();
+        let top = 3.0 * (1.0 + 3.0 * variance.sqrt());
+        let step = top / (SIGNALS - 1) as f64;
+        let (mut edges, mut kept) = (Vec::new(), Vec::new());
+        let (mut mass, mut ratio, mut signal) = (0.0, 0.0, 0.0);
+        let mut passed = 0.0;
+        for (i, t) in order.iter().enumerate() {
+            mass += t.weight;
+            ratio += t.weight * t.ratio;
+            signal += t.weight * t.relative_signal;
+            passed += t.weight;
+            let full = passed * RIVAL_STATES as f64 >= total * (edges.len() + 1) as f64;
+            if !full && i + 1 < order.len() {
+                continue;
+            }
+            let state = TrialState {
+                weight: mass,
+                ratio: ratio / mass,
+                relative_signal: signal / mass,
+                pairs: (0.0, 0.0),
+                shape: Shape::Normal,
+            };
+            edges.push(t.ratio);
+            (mass, ratio, signal) = (0.0, 0.0, 0.0);
+            let weights: Vec<(f64, f64, f64)> = coarse_nodes()
+                .map(|(g, w)| (g, w, softmax_weight(s, &state, strength, g).0))
+                .collect();
+            let advantage = strength * state.relative_signal;
+            let temperature = if state.ratio == 0.0 {
+                0.0
+            } else {
+                advantage / state.ratio
+            };
+            let rows = coarse_nodes().map(|(own, _)| {
+                let (a, rest) = softmax_weight(s, &state, strength, own);
+                let length = 1.0
+                    + if a > 0.0 {
+                        (rest / (a * a)).min(1e6)
+                    } else {
+                        1e6
+                    };
+                // Mean logit of a rival that does not outscore the own token, with its probability.
+                let mut logits = Vec::new();
+                let mut behind = 0.0;
+                for &(g, w, stored) in &weights {
+                    if g >= own + state.ratio {
+                        continue;
+                    }
+                    behind += w;
+                    let read = (temperature * (g - own) - advantage).exp();
+                    for &(kappa, p) in &classes {
+                        logits.push((read * kappa * stored / a_mean, w * p));
+                    }
+                }
+                // The labels that are read along lengthen the common vector themselves.
+                let noise2 = load * (others * length * zi.overlap + length - 1.0) * zo.overlap;
+                (0..SIGNALS)
+                    .map(|k| {
+                        let signal = k as f64 * step;
+                        let field =
+                            noise2 + load * length * zi.overlap + signal * signal * zo.overlap;
+                        if field <= 0.0 || behind <= 0.0 {
+                            return 1.0;
+                        }
+                        let sd = field.sqrt();
+                        let (mut with, mut without) = (0.0, 0.0);
+                        for (g, w) in coarse_nodes() {
+                            let logit = signal + noise2.sqrt() * g;
+                            let plain = gauss::cdf(-logit / sd);
+                            let rival: f64 = logits
+                                .iter()
+                                .map(|&(m, p)| p * gauss::cdf((m - logit) / sd))
+                                .sum::<f64>()
+                                / behind;
+                            let all = w * (others * (-plain.min(1.0)).ln_1p()).exp();
+                            let lost =
+                                ((1.0 - rival).max(0.0) / (1.0 - plain).max(1e-300)).min(1.0);
+                            with += all * lost.powf(rivals);
+                            without += all;
+                        }
+                        if without > 0.0 { with / without } else { 1.0 }
+                    })
+                    .collect()
+            });
+            kept.push(rows.collect());
+        }
+        Rivals { edges, step, kept }
+    }
+
+    /// Share kept at a state's ratio, an own score and an own signal.
+    fn at(&self, ratio: f64, own: f64, signal: f64) -> f64 {
+        if !ratio.is_finite() || self.edges.is_empty() {
+            return 1.0;
+        }
+        let bin = self
+            .edges
+            .iter()
+            .position(|e| ratio <= *e)
+            .unwrap_or(self.edges.len() - 1);
+        let along = |row: &[f64]| {
+            let x = (signal / self.step).clamp(0.0, (SIGNALS - 1) as f64);
+            let k = (x as usize).min(SIGNALS - 2);
+            row[k] + (row[k + 1] - row[k]) * (x - k as f64)
+        };
+        let x = ((own + 4.0) / 0.5).clamp(0.0, 16.0);
+        let k = (x as usize).min(15);
+        let (low, high) = (along(&self.kept[bin][k]), along(&self.kept[bin][k + 1]));
+        low + (high - low) * (x - k as f64)
     }
 }
 
@@ -533,7 +683,7 @@ fn softmax_accuracy(s: &Setting, strength: f64) -> f64 {
             square += p * a * a;
             elsewhere += p * rest;
             if p > 1e-9 {
-                cells.push((p, a, rest, hit(t, g, n)));
+                cells.push((p, a, rest, hit(t, g, n), t.ratio, g));
             }
         }
     }
@@ -543,13 +693,14 @@ fn softmax_accuracy(s: &Setting, strength: f64) -> f64 {
     let labels = crate::labels::LabelMoments::of(s);
     let load = (labels.square * square + sample_weight(s) * elsewhere) / (mean * mean);
     let table = SoftTable::new(s, load);
+    let rivals = Rivals::new(s, &states, strength, load, mean);
     let weights: Vec<(f64, f64)> = class_weights(s, 1.0)
         .into_iter()
         .filter(|w| w.1 > 1e-5)
         .collect();
     cells
         .iter()
-        .map(|&(p, a, rest, hit)| {
+        .map(|&(p, a, rest, hit, ratio, g)| {
             let clutter = if a > 0.0 {
                 rest / (a * a)
             } else {
@@ -557,7 +708,10 @@ fn softmax_accuracy(s: &Setting, strength: f64) -> f64 {
             };
             let recall: f64 = weights
                 .iter()
-                .map(|&(kappa, q)| q * table.at(kappa * a / mean, clutter))
+                .map(|&(kappa, q)| {
+                    let signal = kappa * a / mean;
+                    q * table.at(signal, clutter) * rivals.at(ratio, g, signal)
+                })
                 .sum();
             p * hit * recall
         })

@@ -139,7 +139,8 @@ pub(crate) fn recall_given(
             // Lengths of what is read and of the trigger, and the trigger's overlap with it.
             let length = (z2 + trigger + clutter + 2.0 * shared).max(0.0);
             let met = if carried > 0.0 { trigger + shared } else { 0.0 };
-            let stored = n * load * length * zi.overlap + met * met * v * v * labels.imbalance;
+            let stored =
+                load * (n * length * zi.overlap + clutter) + met * met * v * v * labels.imbalance;
             for &(zz, wo) in &norm_nodes(&HERMITE_3, zo.norm_variance) {
                 for &(x, wx) in &norm_nodes(&HERMITE_3, direction) {
                     let token = kappa * (z2 + shared) + (kappa - 1.0) * met;
