@@ -358,6 +358,22 @@ pub struct Search {
     /// are not searched; their number is reported.
     #[serde(default)]
     pub predicted_between: Option<[f64; 2]>,
+    /// The curve that an accuracy is fitted by.
+    #[serde(default)]
+    pub link: AccuracyLink,
+}
+
+/// The curve by which the threshold of an accuracy is read from its trials.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccuracyLink {
+    /// The shape of the formula's own curve, its place and steepness fitted: of the theory only
+    /// the asymmetry enters. Where the data reject the shape, a monotone fit; where the formula
+    /// has no curve, the probit.
+    Theory,
+    /// A probit, with a fixed allowance for its shape.
+    #[default]
+    Probit,
 }
 
 impl Search {

@@ -1,6 +1,6 @@
 //! Predictions at the points of a design.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use recall_theory::mlp::thresholds::RECALL_NOISE_NAMES;
@@ -12,12 +12,15 @@ use super::regions::law_name;
 use crate::descent::early::{Count, NoiseParts};
 use crate::job::Record;
 use crate::spec::{Criterion, Quantity, Score, SearchAxis};
+use crate::stats::distribution::normal_quantile;
+use crate::stats::link::Shape;
 
 /// Predictions already made, by what was asked.
 type Known<T> = LazyLock<Mutex<HashMap<String, T>>>;
 
 static ACCURACIES: Known<f64> = LazyLock::new(Mutex::default);
 static CRITICAL: Known<Option<f64>> = LazyLock::new(Mutex::default);
+static CURVES: Known<Vec<(f64, f64)>> = LazyLock::new(Mutex::default);
 
 /// A prediction, computed once: searches ask for the same value in every round, and experiments
 /// share cells. Two threads that ask at the same time compute the same value twice.
@@ -164,6 +167,81 @@ pub(super) fn search_range(s: &Setting, axis: SearchAxis) -> (u64, u64) {
         SearchAxis::Width => (2, 1 << 14),
         SearchAxis::Vocab => (8, 1 << 14),
     }
+}
+
+/// The shape of the formula's accuracy curve around its critical value, in the coordinate along
+/// which the accuracy grows. `None` where the formula has no critical value, or too little of a
+/// curve around it.
+pub(super) fn shape(
+    s: &Setting,
+    axis: SearchAxis,
+    quantity: Quantity,
+    level: f64,
+    chance: f64,
+) -> Option<Shape> {
+    let key = format!("{s:?} {axis:?} {quantity:?} {level} {chance}");
+    let points = {
+        let table = CURVES.lock().unwrap_or_else(PoisonError::into_inner);
+        table.get(&key).cloned()
+    };
+    let points = points.unwrap_or_else(|| {
+        let found = curve_points(s, axis, quantity, level, chance);
+        let mut table = CURVES.lock().unwrap_or_else(PoisonError::into_inner);
+        table.entry(key).or_insert(found).clone()
+    });
+    Shape::new(&points, (level - chance) / (1.0 - chance))
+}
+
+/// Points `(coordinate, accuracy corrected for guessing)` of the formula's curve: outwards from
+/// the critical value, in steps of about half a standard deviation of the probit.
+fn curve_points(
+    s: &Setting,
+    axis: SearchAxis,
+    quantity: Quantity,
+    level: f64,
+    chance: f64,
+) -> Vec<(f64, f64)> {
+    /// Corrected accuracies that a fit sees, with room for levels off the threshold.
+    const SEEN: std::ops::RangeInclusive<f64> = 0.04..=0.96;
+    const STEPS: usize = 6;
+    const LARGEST_STEP: f64 = 0.6;
+    let Some(centre) = critical(s, axis, Criterion::Accuracy { quantity, level }) else {
+        return Vec::new();
+    };
+    let (lo, hi) = search_range(s, axis);
+    let sign = if axis.helps() { 1.0 } else { -1.0 };
+    let mut known = BTreeMap::new();
+    let mut at_log = |log: f64| {
+        let size = (log.exp().round() as u64).clamp(lo, hi);
+        let corrected = *known.entry(size).or_insert_with(|| {
+            (accuracy_of(quantity, &at(s, axis, size)) - chance) / (1.0 - chance)
+        });
+        ((size as f64).ln(), corrected)
+    };
+    // The step in the logarithm: from the slope over a quarter, or the next integer if farther.
+    let quarter = 0.25_f64.max(2.0 * (-centre).exp());
+    let (below, above) = (
+        at_log(centre - 0.5 * quarter),
+        at_log(centre + 0.5 * quarter),
+    );
+    let quantile = |q: f64| normal_quantile(q.clamp(1e-3, 1.0 - 1e-3));
+    let slope = (quantile(above.1) - quantile(below.1)).abs() / (above.0 - below.0);
+    if !(slope > 0.0 && slope.is_finite()) {
+        return Vec::new();
+    }
+    let step = (0.5 / slope).clamp((-centre).exp(), LARGEST_STEP);
+    for direction in [-1.0, 1.0] {
+        for i in 1..=STEPS {
+            let (_, q) = at_log(centre + direction * step * i as f64);
+            if !SEEN.contains(&q) {
+                break;
+            }
+        }
+    }
+    known
+        .into_iter()
+        .map(|(size, q)| (sign * (size as f64).ln(), q))
+        .collect()
 }
 
 /// Log of the critical value of the finite-size formula, interpolated between integers; `None` if

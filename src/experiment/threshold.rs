@@ -7,16 +7,17 @@ use super::cells::samples_text;
 use super::evidence::{MeasuredLaw, Question};
 use super::findings::{Findings, ThresholdRow};
 use super::law::{self, LawPoint, LawWords, dim};
-use super::predicted::{critical, population_signal};
+use super::predicted::{critical, population_signal, shape};
 use super::regions;
 use super::search::{Progress, SearchPoint};
 use crate::figure::Axis;
 use crate::job::{Axis as Pairing, Job};
-use crate::spec::{Criterion, Design, Experiment, Search, SearchAxis, ThresholdTest};
+use crate::spec::{AccuracyLink, Criterion, Design, Experiment, Search, SearchAxis, ThresholdTest};
 use crate::stats::StatsError;
 use crate::stats::crossing::{CrossingOptions, RatioRow, ratio_crossing};
+use crate::stats::link::Link;
 use crate::stats::probit::{ProbitOptions, Trial, probit_threshold};
-use crate::stats::threshold::{CensorSide, Censored, SeedDesign, Threshold};
+use crate::stats::threshold::{CensorSide, Censored, Curve, SeedDesign, Threshold};
 use crate::stats::verdict::PointCount;
 
 /// Points of the design that lie in its window, in the order of its blocks.
@@ -120,7 +121,7 @@ pub(super) fn measured_law(
 ) -> Result<MeasuredLaw, StatsError> {
     let measured: Vec<Measured> = points(design, search)
         .iter()
-        .map(|p| measure(p, design, records))
+        .map(|p| measure(p, search.link, design, records))
         .collect::<Result<_, _>>()?;
     let thresholds: Vec<Threshold> = measured.iter().map(|m| m.threshold.clone()).collect();
     Ok(MeasuredLaw {
@@ -137,6 +138,7 @@ pub(super) fn measured_law(
 
 fn measure(
     point: &SearchPoint,
+    link: AccuracyLink,
     design: &Design,
     records: &dyn Records,
 ) -> Result<Measured, StatsError> {
@@ -208,9 +210,17 @@ fn measure(
                         (SearchAxis::Vocab, Some(log)) => log.exp(),
                         _ => point.setting.vocab as f64,
                     };
+                    let chance = 1.0 / vocab;
+                    let shape = match link {
+                        AccuracyLink::Probit => None,
+                        AccuracyLink::Theory => {
+                            shape(&point.setting, point.axis, quantity, level, chance)
+                        }
+                    };
                     let options = ProbitOptions {
-                        chance: 1.0 / vocab,
+                        chance,
                         target: level,
+                        link: shape.map_or(Link::Probit, Link::Shape),
                         link_error: link_error(point.axis),
                         seed_design,
                         ..ProbitOptions::default()
@@ -235,8 +245,8 @@ fn measure(
     })
 }
 
-/// Allowance for a wrong shape of the accuracy curve, in the logarithm of what is searched. The
-/// default belongs to curves in `log N`; the rise in `log d` is about three times as steep.
+/// Allowance for the shape of the accuracy curve where it is fitted by a probit, in the logarithm
+/// of what is searched. The default belongs to curves in `log N`; the rise in `log d` is about three times as steep.
 fn link_error(axis: SearchAxis) -> f64 {
     let default = ProbitOptions::default().link_error;
     match axis {
@@ -279,7 +289,7 @@ pub(super) fn analyse(
 ) -> Result<Findings, StatsError> {
     let measured: Vec<Measured> = points(design, search)
         .iter()
-        .map(|p| measure(p, design, records))
+        .map(|p| measure(p, search.link, design, records))
         .collect::<Result<_, _>>()?;
     let words = words(search);
     let thresholds: Vec<Threshold> = measured.iter().map(|m| m.threshold.clone()).collect();
@@ -320,6 +330,10 @@ pub(super) fn analyse(
     if regions {
         regions::add(experiment, search, &points, &words, &mut findings)?;
     }
+    if matches!(search.criterion, Criterion::Accuracy { .. }) && search.link == AccuracyLink::Theory
+    {
+        findings.notes.push(curves_note(&measured));
+    }
     let rates: Vec<f64> = measured.iter().filter_map(|m| m.attention).collect();
     findings.notes.push(format!(
         "Attention accuracy in the trials fitted: {:.2} on average over points ({:.2} to {:.2}).",
@@ -328,6 +342,27 @@ pub(super) fn analyse(
         rates.iter().copied().fold(f64::NEG_INFINITY, f64::max),
     ));
     Ok(findings)
+}
+
+/// By which curves the thresholds of an accuracy were read.
+fn curves_note(measured: &[Measured]) -> String {
+    let (mut stated, mut probit, mut monotone) = (Vec::new(), 0, 0);
+    for e in measured.iter().filter_map(|m| m.threshold.estimate()) {
+        match e.curve {
+            Curve::Stated { .. } => stated.push(e.model_error),
+            Curve::Monotone { .. } => monotone += 1,
+            _ => probit += 1,
+        }
+    }
+    stated.sort_by(f64::total_cmp);
+    let median = match stated.get(stated.len() / 2) {
+        None => String::new(),
+        Some(m) => format!(" (median allowance for the shape {m:.4} in the logarithm)"),
+    };
+    format!(
+        "Thresholds read by the shape of the formula's curve, its place and steepness fitted: {}{median}; by a monotone fit, since the data reject that shape at level .05: {monotone}; by a probit with a fixed allowance: {probit}. Coverage of these intervals: docs/calibration.md.",
+        stated.len()
+    )
 }
 
 fn words(search: &Search) -> LawWords {
@@ -355,6 +390,9 @@ fn words(search: &Search) -> LawWords {
     };
     let allowance = match search.criterion {
         Criterion::NoiseRatio { .. } => String::new(),
+        Criterion::Accuracy { .. } if search.link == AccuracyLink::Theory => {
+            " (with the distance between fits by the formula's shape and by a probit as an allowance for the shape)".into()
+        }
         Criterion::Accuracy { .. } => format!(
             " (an allowance of {} in the logarithm for the shape of the accuracy curve included)",
             link_error(search.axis)

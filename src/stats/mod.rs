@@ -4,7 +4,7 @@
 //! in bootstraps, which take an explicit seed. The chain is
 //!
 //! 1. success counts or noise ratios of one configuration
-//!    -> [`threshold::Threshold`] ([`probit`], [`crossing`]);
+//!    -> [`threshold::Threshold`] ([`probit`] with a [`link`], [`crossing`]);
 //! 2. thresholds of many configurations -> exponents ([`regression`]), with a
 //!    test for curvature ([`curvature`]);
 //! 3. exponents and constants against theory -> p-values ([`equivalence`]),
@@ -25,6 +25,7 @@ pub mod error;
 pub mod interval;
 pub mod isotonic;
 pub mod linear;
+pub mod link;
 pub mod multiplicity;
 pub mod power;
 pub mod probit;

@@ -1,7 +1,7 @@
 //! Threshold of one configuration from success counts.
 //!
-//! The model is p(x) = chance + (1 - chance) Phi(b0 + b1 (x - centre)) with
-//! x = log N. It is fitted by Fisher scoring to one row per (seed, N). Tokens of
+//! The model is p(x) = chance + (1 - chance) F(b0 + b1 (x - centre)) with
+//! x = log N and F the normal distribution function or a stated shape. It is fitted by Fisher scoring to one row per (seed, N). Tokens of
 //! one seed share its embeddings and data, so a binomial standard error is too
 //! small; the spread between rows (Pearson's dispersion) sets the scale instead.
 //! See `threshold.md` for the derivation.
@@ -11,10 +11,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::distribution::{normal_cdf, normal_pdf, normal_quantile, t_quantile};
+use super::distribution::{f_upper_tail, normal_quantile, t_quantile};
 use super::error::{StatsError, require, require_open_unit};
 use super::interval::{Estimate, mean_and_sd, stable_sum};
 use super::isotonic::{crossing_of_monotone, pool_adjacent_violators};
+use super::link::Link;
 use super::threshold::{
     CensorSide, Censored, CrossCheck, Curve, Direction, IntervalMethod, SeedDesign, Threshold,
     ThresholdEstimate,
@@ -50,8 +51,16 @@ pub struct ProbitOptions {
     /// size on each side if that leaves fewer than three. Whole sizes are kept or
     /// dropped, never single seeds.
     pub window: (f64, f64),
-    /// Allowance in log N for a wrong curve shape, added in quadrature.
+    /// The curve. A stated [`Link::Shape`] is in the coordinate along which the accuracy grows
+    /// (minus log N for [`Direction::Decreasing`]), normalised at the target.
+    #[serde(skip)]
+    pub link: Link,
+    /// Allowance in log N for a wrong curve shape, added in quadrature. With a stated shape the
+    /// distance between its threshold and the probit's takes its place; where the shape cannot be
+    /// fitted, the probit is used with this allowance.
     pub link_error: f64,
+    /// Level of the lack-of-fit test below which a stated shape gives way to the monotone fit.
+    pub shape_alpha: f64,
     /// Coverage of the interval.
     pub confidence: f64,
     /// Whether a seed's rows at different sizes are related.
@@ -73,7 +82,9 @@ impl Default for ProbitOptions {
             target: 0.5,
             direction: Direction::Increasing,
             window: (0.2, 0.8),
+            link: Link::Probit,
             link_error: 0.03,
+            shape_alpha: 0.05,
             confidence: 0.95,
             seed_design: SeedDesign::IndependentAcrossLevels,
             bootstrap_samples: 200,
@@ -118,6 +129,12 @@ impl ProbitOptions {
             "link_error",
             self.link_error,
             "finite and not negative",
+        )?;
+        require(
+            (0.0..1.0).contains(&self.shape_alpha),
+            "shape_alpha",
+            self.shape_alpha,
+            "at least 0 and below 1",
         )?;
         require(
             self.cross_check_tolerance >= 0.0,
@@ -260,11 +277,30 @@ fn estimate(levels: &[Level], options: &ProbitOptions) -> Result<ThresholdEstima
             )
         });
     }
-    let Some(fit) = fit_probit(&rows, options) else {
-        return Err(Censored::between(
+    let jump = || {
+        Censored::between(
             step,
             "the accuracy jumps between two neighbouring sizes: try sizes between them",
-        ));
+        )
+    };
+    let probit = fit_curve(&rows, &Link::Probit, options);
+    let stated = match &options.link {
+        Link::Probit => None,
+        // Without an ascending fit the shape says nothing of these data.
+        link => fit_curve(&rows, link, options).filter(|f| f.slope > 0.0),
+    };
+    let (fit, link, shape) = match (stated, probit) {
+        (Some(stated), probit) => {
+            // A shape's threshold stands by itself only as far as a symmetric curve agrees.
+            let theta = stated.threshold(options);
+            let distance = match probit.filter(|p| p.slope > 0.0) {
+                Some(p) => (p.threshold(options) - theta).abs(),
+                None => options.link_error,
+            };
+            (stated, &options.link, Some(distance))
+        }
+        (None, Some(probit)) => (probit, &Link::Probit, None),
+        (None, None) => return Err(jump()),
     };
     if fit.slope <= 0.0 {
         return Err(Censored::new(
@@ -272,10 +308,9 @@ fn estimate(levels: &[Level], options: &ProbitOptions) -> Result<ThresholdEstima
             "the fitted accuracy moves against the stated direction",
         ));
     }
-    let uncertainty = fit.uncertainty(&rows, options)?;
+    let model_error = shape.unwrap_or(options.link_error);
+    let uncertainty = fit.uncertainty(&rows, link, options)?;
     let theta = fit.threshold(options);
-    let interval = fit.interval(theta, &uncertainty, options)?;
-
     let (first, last) = (used[0].x, used[used.len() - 1].x);
     // A curve that crosses outside the sizes that bracket the target contradicts
     // the data it was fitted to.
@@ -285,25 +320,73 @@ fn estimate(levels: &[Level], options: &ProbitOptions) -> Result<ThresholdEstima
             "the curve crosses the target outside the sizes tried",
         ));
     }
-    Ok(ThresholdEstimate {
-        log_n: interval.turned(sign),
-        statistical_error: uncertainty.threshold,
-        model_error: options.link_error,
-        method: interval.method,
-        extrapolated: theta < first || theta > last,
-        rows_used: rows.len(),
-        levels_used: used.len(),
-        curve: Curve::Probit {
+    let lack_of_fit = shape.and_then(|_| fit.lack_of_fit(used, link, options));
+    let check = cross_check(levels, theta, options);
+    let found =
+        |interval: TurnedInterval, statistical_error, model_error, curve| ThresholdEstimate {
+            log_n: interval.turned(sign),
+            statistical_error,
+            model_error,
+            method: interval.method,
+            extrapolated: theta < first || theta > last,
+            rows_used: rows.len(),
+            levels_used: used.len(),
+            curve,
+            cross_check: Some(check.clone()),
+        };
+    if let Some(p) = lack_of_fit.filter(|p| *p < options.shape_alpha)
+        && let (Some(value), Some(error)) = (check.value, check.standard_error)
+    {
+        // No curve is left to rely on: the monotone fit stands, and what the choice of a curve
+        // would have changed is its allowance.
+        let value = sign * value;
+        let allowance = (value - theta).abs();
+        let error = error.max(uncertainty.threshold);
+        let interval = TurnedInterval {
+            estimate: symmetric(value, error.hypot(allowance), uncertainty.df, options),
+            method: IntervalMethod::Bootstrap,
+        };
+        let curve = Curve::Monotone { lack_of_fit: p };
+        return Ok(found(interval, error, allowance, curve));
+    }
+    let interval = fit.interval(theta, &uncertainty, model_error, options)?;
+    let (intercept, slope, centre) = (fit.intercept, sign * fit.slope, sign * fit.centre);
+    let (dispersion, iterations) = (fit.dispersion, fit.iterations);
+    let curve = match link {
+        Link::Probit => Curve::Probit {
             chance: options.chance,
-            intercept: fit.intercept,
-            slope: sign * fit.slope,
+            intercept,
+            slope,
             slope_standard_error: uncertainty.slope,
-            centre: sign * fit.centre,
-            dispersion: fit.dispersion,
-            iterations: fit.iterations,
+            centre,
+            dispersion,
+            iterations,
         },
-        cross_check: Some(cross_check(levels, theta, options)),
-    })
+        Link::Shape(_) => Curve::Stated {
+            chance: options.chance,
+            intercept,
+            slope,
+            slope_standard_error: uncertainty.slope,
+            centre,
+            dispersion,
+            iterations,
+            lack_of_fit,
+        },
+    };
+    Ok(found(interval, uncertainty.threshold, model_error, curve))
+}
+
+/// `value +- t error`.
+fn symmetric(value: f64, error: f64, df: f64, options: &ProbitOptions) -> Estimate {
+    let half_width = t_quantile(0.5 + 0.5 * options.confidence, Some(df)) * error;
+    Estimate {
+        value,
+        standard_error: error,
+        df: Some(df),
+        confidence: options.confidence,
+        lower: value - half_width,
+        upper: value + half_width,
+    }
 }
 
 /// Index of the last level whose monotone fit is below the target.
@@ -372,7 +455,7 @@ fn window_of_levels(
 }
 
 /// A converged fit, in turned coordinates.
-struct ProbitFit {
+struct CurveFit {
     intercept: f64,
     slope: f64,
     centre: f64,
@@ -410,18 +493,25 @@ impl TurnedInterval {
 }
 
 /// Success probability and its derivative with respect to the linear predictor.
-fn curve_at(eta: f64, chance: f64) -> (f64, f64) {
+fn curve_at(eta: f64, chance: f64, link: &Link) -> (f64, f64) {
+    let (q, slope) = link.at(eta);
     // The clip keeps weights finite; it acts only beyond seven standard deviations.
-    let p = chance + (1.0 - chance) * normal_cdf(eta);
+    let p = chance + (1.0 - chance) * q;
     (
         p.clamp(1e-12, 1.0 - 1e-12),
-        ((1.0 - chance) * normal_pdf(eta)).max(1e-300),
+        ((1.0 - chance) * slope).max(1e-300),
     )
 }
 
-fn log_likelihood(rows: &[Trial], beta: &Vector2<f64>, centre: f64, chance: f64) -> f64 {
+fn log_likelihood(
+    rows: &[Trial],
+    beta: &Vector2<f64>,
+    centre: f64,
+    chance: f64,
+    link: &Link,
+) -> f64 {
     stable_sum(rows.iter().map(|r| {
-        let (p, _) = curve_at(beta[0] + beta[1] * (r.x - centre), chance);
+        let (p, _) = curve_at(beta[0] + beta[1] * (r.x - centre), chance, link);
         r.successes * p.ln() + (r.trials - r.successes) * (-p).ln_1p()
     }))
 }
@@ -432,12 +522,13 @@ fn score_and_information(
     beta: &Vector2<f64>,
     centre: f64,
     chance: f64,
+    link: &Link,
 ) -> (Vector2<f64>, Matrix2<f64>) {
     let mut score = Vector2::zeros();
     let mut information = Matrix2::zeros();
     for r in rows {
         let design = Vector2::new(1.0, r.x - centre);
-        let (p, g) = curve_at(beta.dot(&design), chance);
+        let (p, g) = curve_at(beta.dot(&design), chance, link);
         let variance = p * (1.0 - p);
         score += design * ((r.successes - r.trials * p) * g / variance);
         information += design * design.transpose() * (r.trials * g * g / variance);
@@ -469,7 +560,7 @@ fn starting_point(rows: &[Trial], centre: f64, chance: f64) -> Vector2<f64> {
 
 /// Fisher scoring with step halving; `None` if the likelihood has no maximum
 /// (separated data) or the information is singular.
-fn fit_probit(rows: &[Trial], options: &ProbitOptions) -> Option<ProbitFit> {
+fn fit_curve(rows: &[Trial], link: &Link, options: &ProbitOptions) -> Option<CurveFit> {
     const MAX_ITERATIONS: usize = 100;
     // A linear predictor this steep over the range of x means 0 and 1 only.
     const LARGEST_RISE: f64 = 30.0;
@@ -481,20 +572,20 @@ fn fit_probit(rows: &[Trial], options: &ProbitOptions) -> Option<ProbitFit> {
             (a.min(r.x), b.max(r.x))
         });
     let mut beta = starting_point(rows, centre, options.chance);
-    let mut likelihood = log_likelihood(rows, &beta, centre, options.chance);
+    let mut likelihood = log_likelihood(rows, &beta, centre, options.chance, link);
     for iteration in 1..=MAX_ITERATIONS {
-        let (score, information) = score_and_information(rows, &beta, centre, options.chance);
+        let (score, information) = score_and_information(rows, &beta, centre, options.chance, link);
         // The ridge only damps the step: the maximum does not move.
         let ridge = Matrix2::from_diagonal(&information.diagonal()) * 1e-9;
         let step = (information + ridge).try_inverse()? * score;
         let mut fraction = 1.0;
         let mut next = beta + step;
-        let mut next_likelihood = log_likelihood(rows, &next, centre, options.chance);
+        let mut next_likelihood = log_likelihood(rows, &next, centre, options.chance, link);
         let no_worse = |value: f64| value >= likelihood - 1e-12 * likelihood.abs();
         while !no_worse(next_likelihood) && fraction > 1e-6 {
             fraction *= 0.5;
             next = beta + step * fraction;
-            next_likelihood = log_likelihood(rows, &next, centre, options.chance);
+            next_likelihood = log_likelihood(rows, &next, centre, options.chance, link);
         }
         beta = next;
         likelihood = next_likelihood;
@@ -505,12 +596,12 @@ fn fit_probit(rows: &[Trial], options: &ProbitOptions) -> Option<ProbitFit> {
         let scale = 1.0 + beta[0].abs().max(beta[1].abs() * (high - low));
         let moved = (step[0].abs() + step[1].abs() * (high - low)) * fraction;
         if moved < 1e-10 * scale {
-            let (_, information) = score_and_information(rows, &beta, centre, options.chance);
+            let (_, information) = score_and_information(rows, &beta, centre, options.chance, link);
             let chi_squared = stable_sum(rows.iter().map(|r| {
-                let (p, _) = curve_at(beta[0] + beta[1] * (r.x - centre), options.chance);
+                let (p, _) = curve_at(beta[0] + beta[1] * (r.x - centre), options.chance, link);
                 (r.successes - r.trials * p).powi(2) / (r.trials * p * (1.0 - p))
             }));
-            return Some(ProbitFit {
+            return Some(CurveFit {
                 intercept: beta[0],
                 slope: beta[1],
                 centre,
@@ -523,10 +614,38 @@ fn fit_probit(rows: &[Trial], options: &ProbitOptions) -> Option<ProbitFit> {
     None
 }
 
-impl ProbitFit {
+impl CurveFit {
     /// Linear predictor at the target accuracy.
     fn target_probit(options: &ProbitOptions) -> f64 {
         normal_quantile(options.corrected(options.target))
+    }
+
+    /// p-value of the F test that the pooled accuracies of the sizes lie on the curve, against
+    /// the spread of the rows about their size's own accuracy (at least binomial). `None` if no
+    /// degree of freedom is left for one of the two.
+    fn lack_of_fit(&self, levels: &[Level], link: &Link, options: &ProbitOptions) -> Option<f64> {
+        let rows: usize = levels.iter().map(|l| l.rows.len()).sum();
+        let lack_df = levels.len().checked_sub(2).filter(|d| *d > 0)? as f64;
+        let pure_df = rows.checked_sub(levels.len()).filter(|d| *d > 0)? as f64;
+        let (mut lack, mut pure) = (0.0, 0.0);
+        for level in levels {
+            let (p, _) = curve_at(
+                self.intercept + self.slope * (level.x - self.centre),
+                options.chance,
+                link,
+            );
+            let own = level.accuracy();
+            let variance = p * (1.0 - p);
+            lack += level.trials() * (own - p).powi(2) / variance;
+            pure += level
+                .rows
+                .iter()
+                .map(|r| r.trials * (r.successes / r.trials - own).powi(2))
+                .sum::<f64>()
+                / variance;
+        }
+        let scale = (pure / pure_df).max(1.0);
+        Some(f_upper_tail(lack / lack_df / scale, lack_df, pure_df))
     }
 
     fn threshold(&self, options: &ProbitOptions) -> f64 {
@@ -537,6 +656,7 @@ impl ProbitFit {
     fn uncertainty(
         &self,
         rows: &[Trial],
+        link: &Link,
         options: &ProbitOptions,
     ) -> Result<Uncertainty, Censored> {
         let distance = (Self::target_probit(options) - self.intercept) / self.slope;
@@ -544,7 +664,7 @@ impl ProbitFit {
         let mut covariance = self.covariance * self.dispersion.max(1.0);
         let mut df = rows.len() as f64 - 2.0;
         if options.seed_design == SeedDesign::SharedAcrossLevels {
-            let (clustered, seeds) = self.cluster_covariance(rows, options.chance);
+            let (clustered, seeds) = self.cluster_covariance(rows, options.chance, link);
             if seeds < 2 {
                 return Err(Censored::new(
                     CensorSide::InsufficientData,
@@ -566,14 +686,19 @@ impl ProbitFit {
     }
 
     /// Sandwich with one score per seed, and the number of seeds.
-    fn cluster_covariance(&self, rows: &[Trial], chance: f64) -> (Matrix2<f64>, usize) {
+    fn cluster_covariance(
+        &self,
+        rows: &[Trial],
+        chance: f64,
+        link: &Link,
+    ) -> (Matrix2<f64>, usize) {
         let beta = Vector2::new(self.intercept, self.slope);
         let mut sorted = rows.to_vec();
         sorted.sort_by_key(|r| r.seed);
         let mut meat = Matrix2::zeros();
         let mut seeds = 0_usize;
         for cluster in sorted.chunk_by(|a, b| a.seed == b.seed) {
-            let (score, _) = score_and_information(cluster, &beta, self.centre, chance);
+            let (score, _) = score_and_information(cluster, &beta, self.centre, chance, link);
             meat += score * score.transpose();
             seeds += 1;
         }
@@ -589,10 +714,11 @@ impl ProbitFit {
         &self,
         theta: f64,
         uncertainty: &Uncertainty,
+        model_error: f64,
         options: &ProbitOptions,
     ) -> Result<TurnedInterval, Censored> {
         let t = t_quantile(0.5 + 0.5 * options.confidence, Some(uncertainty.df));
-        let with_link = |half_width: f64| half_width.hypot(t * options.link_error);
+        let with_link = |half_width: f64| half_width.hypot(t * model_error);
         let (below, above, method) = if self.slope < options.fieller_below * uncertainty.slope {
             let Some((below, above)) = self.fieller(theta, t, &uncertainty.covariance) else {
                 return Err(Censored::new(
@@ -609,7 +735,7 @@ impl ProbitFit {
         let standard_error = match method {
             // The standard error whose symmetric interval is as wide.
             IntervalMethod::Fieller => 0.5 * (below + above) / t,
-            _ => uncertainty.threshold.hypot(options.link_error),
+            _ => uncertainty.threshold.hypot(model_error),
         };
         Ok(TurnedInterval {
             estimate: Estimate {

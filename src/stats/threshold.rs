@@ -126,6 +126,31 @@ pub enum Curve {
         /// Iterations of Fisher scoring.
         iterations: usize,
     },
+    /// p(x) = chance + (1 - chance) F(intercept + slope (x - centre)), F a stated shape that is
+    /// tangent to the normal distribution function at the target.
+    Stated {
+        /// Success probability far below the threshold.
+        chance: f64,
+        /// Value of the linear predictor at `centre`.
+        intercept: f64,
+        /// Change of the linear predictor per unit of log N: at the target that of a probit.
+        slope: f64,
+        /// Standard error of `slope`, dispersion included.
+        slope_standard_error: f64,
+        /// Point at which x is centred.
+        centre: f64,
+        /// Pearson dispersion before it is raised to 1.
+        dispersion: f64,
+        /// Iterations of Fisher scoring.
+        iterations: usize,
+        /// p-value of the lack-of-fit test; `None` with fewer than three sizes or a seed to each.
+        lack_of_fit: Option<f64>,
+    },
+    /// A non-decreasing broken line through the pooled accuracies: the stated shape did not fit.
+    Monotone {
+        /// p-value of the lack-of-fit test that rejected the stated shape.
+        lack_of_fit: f64,
+    },
     /// log ratio(x) = intercept + slope (x - centre) + quadratic (x - centre)^2.
     LogRatio {
         /// Log ratio at `centre`.
@@ -162,7 +187,8 @@ pub struct ThresholdEstimate {
     pub log_n: Estimate,
     /// Standard error from sampling alone.
     pub statistical_error: f64,
-    /// Allowance for a wrong curve shape, added in quadrature.
+    /// Allowance for a wrong curve shape, added in quadrature; with a stated shape at least the
+    /// distance from the threshold that a probit gives.
     pub model_error: f64,
     /// How the interval was formed.
     pub method: IntervalMethod,
