@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Binomial, Distribution, Exp1, StandardNormal};
 use recall_capacity::stats::StatsError;
-use recall_capacity::stats::cells::{CellError, mean_error};
+use recall_capacity::stats::cells::{CellError, Scatter, change_along, mean_error};
 use recall_capacity::stats::crossing::{CrossingOptions, RatioRow, ratio_crossing};
 use recall_capacity::stats::curvature::curvature_test;
 use recall_capacity::stats::equivalence::{bound_test, compare};
@@ -16,7 +16,7 @@ use recall_capacity::stats::multiplicity::holm;
 use recall_capacity::stats::power::test_power;
 use recall_capacity::stats::probit::{ProbitOptions, Trial, probit_threshold};
 use recall_capacity::stats::regression::{Observation, RegressionOptions, fit_loglog};
-use recall_capacity::stats::threshold::SeedDesign;
+use recall_capacity::stats::threshold::{Curve as Fitted, SeedDesign};
 use recall_capacity::stats::verdict::{
     AccuracyEvidence, BoundEvidence, Claim, Evidence, ExponentEvidence, FormulaEvidence,
     LawEvidence, Margin, PointCount, Policy, Verdict, decide,
@@ -97,7 +97,18 @@ struct Psychometric {
     shared: bool,
 }
 
-fn threshold(d: Psychometric, link: &Link, link_error: f64, repeats: usize) -> Rate {
+/// Trials of one design, and whether its interval holds the truth and its shape is rejected.
+struct Reading {
+    holds: bool,
+    rejected: bool,
+}
+
+fn readings(
+    d: Psychometric,
+    link: &Link,
+    link_error: f64,
+    repeats: usize,
+) -> Result<Vec<Reading>, StatsError> {
     let mut rng = ChaCha8Rng::seed_from_u64(101);
     let options = ProbitOptions {
         link: link.clone(),
@@ -110,7 +121,7 @@ fn threshold(d: Psychometric, link: &Link, link_error: f64, repeats: usize) -> R
         },
         ..ProbitOptions::default()
     };
-    let (mut hits, mut found) = (0, 0);
+    let mut readings = Vec::new();
     for _ in 0..repeats {
         let centre = 7.0 + 0.3 * (rng.random::<f64>() - 0.5);
         let own: Vec<f64> = (0..d.seeds).map(|_| normal(&mut rng)).collect();
@@ -135,11 +146,52 @@ fn threshold(d: Psychometric, link: &Link, link_error: f64, repeats: usize) -> R
             }
         }
         if let Some(e) = probit_threshold(&trials, &options)?.estimate() {
-            found += 1;
-            hits += usize::from(holds(&e.log_n, 7.0));
+            readings.push(Reading {
+                holds: holds(&e.log_n, 7.0),
+                rejected: matches!(e.curve, Fitted::Monotone { .. }),
+            });
         }
     }
-    Ok((hits, found))
+    Ok(readings)
+}
+
+fn threshold(d: Psychometric, link: &Link, link_error: f64, repeats: usize) -> Rate {
+    let readings = readings(d, link, link_error, repeats)?;
+    let hits = readings.iter().filter(|r| r.holds).count();
+    Ok((hits, readings.len()))
+}
+
+/// Shapes that the lack-of-fit test rejects.
+fn rejected(d: Psychometric, link: &Link, repeats: usize) -> Rate {
+    let readings = readings(d, link, ProbitOptions::default().link_error, repeats)?;
+    let hits = readings.iter().filter(|r| r.rejected).count();
+    Ok((hits, readings.len()))
+}
+
+/// Size of the lack-of-fit test of a stated shape, and its power against the mirror image.
+fn lack_of_fit(plain: Psychometric) -> Result<(), StatsError> {
+    for half in [0.3, 0.9] {
+        for seed_sd in [0.0, 0.1] {
+            let design = Psychometric {
+                curve: Curve::LongFoot,
+                half,
+                seed_sd,
+                ..plain
+            };
+            let place = format!("levels to ±{half}, seed scatter {seed_sd}");
+            row(
+                &format!("its own shape rejected: {place}"),
+                "at most 0.05",
+                rejected(design, &Curve::LongFoot.link(), 1500),
+            )?;
+            row(
+                &format!("the mirrored shape rejected (power): {place}"),
+                "none",
+                rejected(design, &Curve::LongShoulder.link(), 1500),
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn thresholds() -> Result<(), StatsError> {
@@ -203,7 +255,7 @@ fn thresholds() -> Result<(), StatsError> {
         let what = format!("threshold by {words}: long foot, 3 seeds of 24 tokens (Fieller)");
         row(&what, "0.95", threshold(few, &link, allowance, 1500))?;
     }
-    Ok(())
+    lack_of_fit(plain)
 }
 
 /// Noise-ratio crossing along `r = exp(-x/2 + ...)`, lognormal seeds.
@@ -329,12 +381,17 @@ fn slope(points: Points, repeats: usize) -> Rate {
     Ok((hits, repeats))
 }
 
-/// Straight laws that are called bent.
-fn bent(repeats: usize) -> Rate {
+/// Laws that are called bent, where the slope on the first regressor changes by `change` over its
+/// range.
+fn bent(change: f64, repeats: usize) -> Rate {
     let mut rng = ChaCha8Rng::seed_from_u64(107);
     let mut hits = 0;
     for _ in 0..repeats {
-        let rows = observations(Points::Uneven, &mut rng);
+        let mut rows = observations(Points::Uneven, &mut rng);
+        for r in &mut rows {
+            // The first regressor runs to 2.5; half the second derivative is change / 5.
+            r.response += change / 5.0 * r.regressors[0].powi(2);
+        }
         let test = curvature_test(&["a", "b"], &rows, &RegressionOptions::default())?;
         hits += usize::from(test.is_some_and(|t| t.p_value() <= 0.05));
     }
@@ -388,6 +445,37 @@ fn mean_signed_error(n: usize, trials: usize, repeats: usize) -> Rate {
         ));
     }
     Ok((hits, repeats))
+}
+
+/// Intervals of the change of the error over the design, none there.
+fn change(n: usize, trials: usize, repeats: usize) -> Rate {
+    let mut rng = ChaCha8Rng::seed_from_u64(112);
+    let sizes: Vec<f64> = (0..n).map(|i| 0.7 * i as f64).collect();
+    let mut hits = 0;
+    for _ in 0..repeats {
+        let cells = cells(n, trials, 0.0, &mut rng)?;
+        let change = change_along(&cells, &sizes, 0.95)?;
+        hits += usize::from(change.is_some_and(|c| holds(&c, 0.0)));
+    }
+    Ok((hits, repeats))
+}
+
+/// Refutation and support, at level .05, of a scatter over cells that is `of_margin` times the
+/// margin of .04.
+fn scatter(of_margin: f64, repeats: usize) -> Result<[(usize, usize); 2], StatsError> {
+    const MARGIN: f64 = 0.04;
+    let mut rng = ChaCha8Rng::seed_from_u64(113);
+    let mut hits = [0; 2];
+    for _ in 0..repeats {
+        let mut cells = cells(12, 8, 0.0, &mut rng)?;
+        for (i, c) in cells.iter_mut().enumerate() {
+            c.error += of_margin * MARGIN * if i / 2 % 2 == 0 { 1.0 } else { -1.0 };
+        }
+        let test = Scatter::of(&cells)?.test(MARGIN)?;
+        hits[0] += usize::from(test.p_outside <= 0.05);
+        hits[1] += usize::from(test.p_equivalent <= 0.05);
+    }
+    Ok(hits.map(|h| (h, repeats)))
 }
 
 /// Geometric mean of measured over predicted, points of unequal scatter.
@@ -626,7 +714,16 @@ fn main() -> Result<(), StatsError> {
     ] {
         row(&format!("slope, {words}"), "0.95", slope(points, 8000))?;
     }
-    row("a straight law called bent", "at most 0.05", bent(8000))?;
+    row(
+        "a straight law called bent",
+        "at most 0.05",
+        bent(0.0, 8000),
+    )?;
+    row(
+        "a law whose slope changes by .3 called bent (power)",
+        "none",
+        bent(0.3, 8000),
+    )?;
     for n in [12, 36] {
         let what = format!("geometric mean of measured/formula, {n} points of scatter .02 to .12");
         row(&what, "0.95", constant(n, 10_000))?;
@@ -634,6 +731,18 @@ fn main() -> Result<(), StatsError> {
     for (n, trials) in [(6, 3), (12, 4), (24, 8)] {
         let what = format!("mean signed error of an accuracy, {n} cells of {trials} trials");
         row(&what, "0.95", mean_signed_error(n, trials, 4000))?;
+        let what = format!("change of an accuracy's error, {n} cells of {trials} trials");
+        row(&what, "0.95", change(n, trials, 4000))?;
+    }
+    for (of_margin, refuted, supported) in [
+        (1.0, "at most 0.05", "at most 0.05"),
+        (0.0, "none", "none"),
+        (1.2, "none", "none"),
+    ] {
+        let [refute, support] = scatter(of_margin, 4000)?;
+        let what = format!("scatter of 12 cells of 8 trials, {of_margin} times its margin");
+        row(&format!("{what}: refuted"), refuted, Ok(refute))?;
+        row(&format!("{what}: supported"), supported, Ok(support))?;
     }
     for n in [4, 8, 16] {
         let what = format!("logarithm of a score's size, {n} trials, skewed squares");

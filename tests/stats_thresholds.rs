@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use recall_capacity::stats::StatsError;
 use recall_capacity::stats::crossing::{CrossingOptions, CrossingShape, RatioRow, ratio_crossing};
+use recall_capacity::stats::link::{Link, Shape};
 use recall_capacity::stats::probit::{ProbitOptions, Trial, probit_threshold};
 use recall_capacity::stats::threshold::{
-    CensorSide, Direction, IntervalMethod, SeedDesign, Threshold,
+    CensorSide, Curve, Direction, IntervalMethod, SeedDesign, Threshold, ThresholdEstimate,
 };
 use statrs::distribution::{ContinuousCDF, Normal};
 
@@ -482,4 +483,83 @@ proptest! {
         prop_assert!((a.value - b.value).abs() < 1e-9);
         prop_assert!((a.standard_error - b.standard_error).abs() < 1e-9);
     }
+}
+
+/// A complementary log-log curve of log N with one half at 7, and its mirror image.
+fn long_foot(x: f64) -> f64 {
+    1.0 - (-std::f64::consts::LN_2 * (1.5 * (x - 7.0)).exp()).exp()
+}
+
+fn long_shoulder(x: f64) -> f64 {
+    1.0 - long_foot(14.0 - x)
+}
+
+/// The shape of a curve, stated in another place and twice as steep.
+fn shape_of(curve: fn(f64) -> f64) -> Link {
+    let points: Vec<(f64, f64)> = (-9..=9)
+        .map(|i| f64::from(i) * 0.25)
+        .map(|u| (5.0 + 0.5 * u, curve(7.0 + u)))
+        .collect();
+    Link::Shape(Shape::new(&points, 0.5).expect("a curve"))
+}
+
+/// Rows that lie on the curve, at levels that are not symmetric about the threshold.
+fn rows_on(curve: fn(f64) -> f64, tokens: f64) -> Vec<Trial> {
+    let mut rows = Vec::new();
+    for x in [6.2, 6.6, 7.0, 7.4] {
+        for seed in 0..4 {
+            // A little scatter that averages out.
+            let shift = 0.002 * (seed as f64 - 1.5);
+            rows.push(Trial {
+                seed,
+                x,
+                successes: (tokens * (curve(x) + shift)).round(),
+                trials: tokens,
+            });
+        }
+    }
+    rows
+}
+
+fn read_by(link: Link, rows: &[Trial]) -> ThresholdEstimate {
+    let options = ProbitOptions {
+        link,
+        window: (0.0, 1.0),
+        link_error: 0.0,
+        ..ProbitOptions::default()
+    };
+    let found = probit_threshold(rows, &options).expect("valid rows");
+    found.estimate().expect("a threshold").clone()
+}
+
+#[test]
+fn a_stated_shape_finds_the_threshold_that_a_probit_misses() {
+    for curve in [long_foot as fn(f64) -> f64, long_shoulder] {
+        let rows = rows_on(curve, 1e5);
+        let probit = read_by(Link::Probit, &rows).log_n.value;
+        let stated = read_by(shape_of(curve), &rows);
+        assert!(matches!(stated.curve, Curve::Stated { .. }), "{stated:?}");
+        let error = stated.log_n.value - 7.0;
+        assert!(error.abs() < 1e-3, "{error}");
+        assert!((probit - 7.0).abs() > 0.01, "{probit}");
+        // What rests on the shape alone is its allowance.
+        assert!((stated.model_error - (probit - stated.log_n.value).abs()).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn a_shape_that_the_data_reject_gives_way_to_the_monotone_fit() {
+    let rows = rows_on(long_foot, 1e5);
+    let wrong = read_by(shape_of(long_shoulder), &rows);
+    let Curve::Monotone { lack_of_fit } = wrong.curve else {
+        panic!("{wrong:?}")
+    };
+    assert!(lack_of_fit < 0.05);
+    // A level lies on the threshold, so the monotone fit is right.
+    assert!((wrong.log_n.value - 7.0).abs() < 0.01, "{wrong:?}");
+    assert!(wrong.model_error > 0.01);
+    assert!((wrong.log_n.lower..=wrong.log_n.upper).contains(&7.0));
+    // With few tokens the same shape cannot be told from the right one.
+    let few = read_by(shape_of(long_shoulder), &rows_on(long_foot, 100.0));
+    assert!(matches!(few.curve, Curve::Stated { .. }), "{few:?}");
 }
