@@ -13,6 +13,7 @@ use crate::figure::{Axis, Dash, Line, Marker, PanelGrid, Point, Points, Style, X
 use crate::job::{Job, Record};
 use crate::spec::{Design, Experiment, Quantity};
 use crate::stats::StatsError;
+use crate::stats::coverage::{Interval, note};
 use crate::stats::equivalence::{BoundTest, bound_test};
 use crate::stats::interval::Estimate;
 use crate::stats::verdict::{BoundEvidence, Claim, Evidence, PointCount};
@@ -438,7 +439,10 @@ fn table(findings: &mut Findings, one: &[Cell], three: &[Cell], bounds: &[f64], 
         rows.push(row);
     }
     findings.tables.push(Table {
-        caption: "Accuracy of decoders beside the bound; mean over trials ± standard error.".into(),
+        caption: format!(
+            "Accuracy of decoders beside the bound; mean over trials ± standard error. {}",
+            note(&[Interval::Trials])
+        ),
         header,
         rows,
     });

@@ -14,6 +14,7 @@ use crate::spec::{
 };
 use crate::stats::StatsError;
 use crate::stats::cells::CellError;
+use crate::stats::coverage::{Interval, note};
 use crate::stats::verdict::{AccuracyEvidence, Claim, Evidence};
 
 /// Whether a cell lies in the window of the test, which was fixed before the run and looks at
@@ -264,7 +265,10 @@ pub(super) fn analyse_curves(
     };
     let mut panels = Vec::new();
     let mut table = Table {
-        caption: "Cells: mean over trials ± standard error, beside the formula.".into(),
+        caption: format!(
+            "Cells: mean over trials ± standard error, beside the formula. {}",
+            note(&[Interval::Trials])
+        ),
         header: [
             "block",
             "V",

@@ -15,6 +15,7 @@ use crate::figure::{Axis, Dash, Line, PanelGrid, Point, Points, Reference, Style
 use crate::job::Job;
 use crate::spec::{Design, Experiment, SearchAxis, ThresholdTest};
 use crate::stats::StatsError;
+use crate::stats::coverage::{Interval, note};
 use crate::stats::equivalence::bound_test;
 use crate::stats::interval::Estimate;
 use crate::stats::probit::{ProbitOptions, Trial, probit_threshold};
@@ -234,6 +235,7 @@ fn whitened_law(asked: Asked<'_>, measured: Vec<(Setting, Threshold)>) -> Measur
             axis: "N* (samples, whitened decoder)".into(),
             predicted_axis: Axis::log10("N* of the formula"),
             searched: Some(SearchAxis::Samples),
+            interval: Interval::ProbitThreshold,
             allowance: String::new(),
             part: Some("whitened".into()),
         },
@@ -368,7 +370,7 @@ fn threshold_table(decoders: &[Decoder], configs: &[Config], findings: &mut Find
         ratios.len(),
     ));
     findings.tables.push(Table {
-        caption: "Samples at which half of the facts are decoded: probit fit on the grid of N ± standard error (a dash: the grid holds no crossing), the bound on all readers of the first gradient (surrogate or coverage, the greater) and the heuristic formulas of the whitened decoder.".into(),
+        caption: format!("Samples at which half of the facts are decoded: probit fit on the grid of N ± standard error (a dash: the grid holds no crossing), the bound on all readers of the first gradient (surrogate or coverage, the greater) and the heuristic formulas of the whitened decoder. {}", note(&[Interval::ProbitThreshold])),
         header,
         rows,
     });
@@ -481,7 +483,7 @@ fn slope_table(
         rows.push(row);
     }
     findings.tables.push(Table {
-        caption: "Slopes of the logarithm of the samples at half accuracy on the logarithms of V, d and L - 1, each over the configurations that have it. The asymptotic slopes of bound and decoders, (2, -2, 1), are not reached at these sizes.".into(),
+        caption: format!("Slopes of the logarithm of the samples at half accuracy on the logarithms of V, d and L - 1, each over the configurations that have it. The asymptotic slopes of bound and decoders, (2, -2, 1), are not reached at these sizes. {}", note(&[Interval::Slope])),
         header: ["samples of", "configurations", "log V", "log d", "log(L - 1)"]
             .map(String::from)
             .to_vec(),

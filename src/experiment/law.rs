@@ -14,6 +14,7 @@ use crate::figure::{
 };
 use crate::spec::{Design, Experiment, Exponents, SearchAxis, ThresholdTest};
 use crate::stats::StatsError;
+use crate::stats::coverage::{Interval, note};
 use crate::stats::curvature::{CurvatureTest, curvature_test};
 use crate::stats::interval::Estimate;
 use crate::stats::regression::{
@@ -44,6 +45,8 @@ pub(super) struct LawWords {
     pub(super) predicted_axis: Axis,
     /// The size that is searched and so is no factor of the law.
     pub(super) searched: Option<SearchAxis>,
+    /// How the interval of one point was made.
+    pub(super) interval: Interval,
     /// What an interval includes beside sampling, in brackets; may be empty.
     pub(super) allowance: String,
     /// Name among several laws of one experiment, in ids and file names.
@@ -272,7 +275,7 @@ pub(super) fn analyse(
         (&fit, &ratio_fit),
         &slopes,
         design.asymptotic.as_ref(),
-        symbol,
+        words,
     ));
     findings.notes.push(format!(
         "{} of {} points estimated, {} censored; geometric mean of measured/predicted {symbol}: {:.3} (95 % interval {:.3} to {:.3}, {} points), standard deviation of its logarithm {:.3}; median standard error of one log {symbol}: {:.3}; scatter beyond it (tau): {:.3}.",
@@ -423,8 +426,9 @@ fn slope_table(
     (fit, ratio): (&RegressionFit, &RegressionFit),
     slopes: &[f64],
     asymptotic: Option<&Exponents>,
-    symbol: &str,
+    words: &LawWords,
 ) -> Table {
+    let symbol = &words.symbol;
     let rows = factors
         .names
         .iter()
@@ -445,8 +449,10 @@ fn slope_table(
         .collect();
     Table {
         caption: format!(
-            "Slopes of log {symbol}: weighted regression, standard error the larger of model-based and HC3, t interval with {} degrees of freedom; R² = {:.4}. The formula is no pure power and bends on the design; the slope of measured over formula is free of that bend, and is what the claim on the slopes rests on.",
-            fit.degrees_of_freedom, fit.r_squared
+            "Slopes of log {symbol}: weighted regression, standard error the larger of model-based and HC3, t interval with {} degrees of freedom; R² = {:.4}. The formula is no pure power and bends on the design; the slope of measured over formula is free of that bend, and is what the claim on the slopes rests on. {}",
+            fit.degrees_of_freedom,
+            fit.r_squared,
+            note(&[Interval::Slope, words.interval])
         ),
         header: [
             "factor",

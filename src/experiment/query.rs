@@ -13,6 +13,7 @@ use crate::figure::{Axis, Dash, Line, PanelGrid, Point, Points, Style, XyFigure}
 use crate::job::{Job, Record};
 use crate::spec::{Design, Experiment, ThresholdTest};
 use crate::stats::StatsError;
+use crate::stats::coverage::{Interval, note};
 use crate::stats::equivalence::{BoundTest, bound_test};
 use crate::stats::interval::{Estimate, mean_of_seeds};
 use crate::stats::verdict::{BoundEvidence, Claim, Evidence, PointCount};
@@ -359,7 +360,7 @@ fn table(cells: &[Cell], findings: &mut Findings) {
         })
         .collect();
     findings.tables.push(Table {
-        caption: "The query of step 2 as four readers have it: squared cosine with the trigger beside the bound on any reader, noise over signal of the channel (root mean square over mean), attention accuracy; means over trials ± standard error.".into(),
+        caption: format!("The query of step 2 as four readers have it: squared cosine with the trigger beside the bound on any reader, noise over signal of the channel (root mean square over mean), attention accuracy; means over trials ± standard error. {}", note(&[Interval::Trials])),
         header,
         rows,
     });

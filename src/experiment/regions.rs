@@ -13,6 +13,7 @@ use crate::figure::{
 };
 use crate::spec::{Criterion, Experiment, Quantity, Search, SearchAxis};
 use crate::stats::StatsError;
+use crate::stats::coverage::{Interval, note};
 use crate::stats::interval::Estimate;
 use crate::stats::regression::{RegressionOptions, fit_loglog, project_prediction};
 
@@ -88,8 +89,9 @@ pub(super) fn add(
     }
     findings.tables.push(Table {
         caption: format!(
-            "The law that binds, by the theory, and the exponents of {} region by region: measured ± standard error (slope of the finite-size formula on the same points). A region is multiplicative where the measured exponents are those of one monomial; a law's own exponents are asymptotic.",
-            words.symbol
+            "The law that binds, by the theory, and the exponents of {} region by region: measured ± standard error (slope of the finite-size formula on the same points). A region is multiplicative where the measured exponents are those of one monomial; a law's own exponents are asymptotic. {}",
+            words.symbol,
+            note(&[Interval::Slope])
         ),
         header: ["law that binds", "points", "exponents measured (formula)", "the law's own", "capacity law implied"]
             .map(String::from)

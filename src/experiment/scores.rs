@@ -11,6 +11,7 @@ use crate::figure::Axis;
 use crate::job::Record;
 use crate::spec::{Design, Experiment, Score, ThresholdTest};
 use crate::stats::StatsError;
+use crate::stats::coverage::Interval;
 use crate::stats::interval::{Estimate, mean_of_seeds};
 use crate::stats::verdict::PointCount;
 
@@ -96,6 +97,7 @@ fn measured_law(
             axis: format!("{words} (units of S0)"),
             predicted_axis: Axis::log10(format!("predicted {words} (units of S0)")),
             searched: None,
+            interval: Interval::ScoreSize,
             allowance: String::new(),
             part: (laws > 1).then(|| score.id()),
         },

@@ -14,6 +14,7 @@ use crate::figure::Axis;
 use crate::job::{Axis as Pairing, Job};
 use crate::spec::{AccuracyLink, Criterion, Design, Experiment, Search, SearchAxis, ThresholdTest};
 use crate::stats::StatsError;
+use crate::stats::coverage::Interval;
 use crate::stats::crossing::{CrossingOptions, RatioRow, ratio_crossing};
 use crate::stats::link::Link;
 use crate::stats::probit::{ProbitOptions, Trial, probit_threshold};
@@ -246,7 +247,8 @@ fn measure(
 }
 
 /// Allowance for the shape of the accuracy curve where it is fitted by a probit, in the logarithm
-/// of what is searched. The default belongs to curves in `log N`; the rise in `log d` is about three times as steep.
+/// of what is searched. The default belongs to curves in `log N`; the rise in `log d` is about three
+/// times as steep.
 fn link_error(axis: SearchAxis) -> f64 {
     let default = ProbitOptions::default().link_error;
     match axis {
@@ -360,7 +362,7 @@ fn curves_note(measured: &[Measured]) -> String {
         Some(m) => format!(" (median allowance for the shape {m:.4} in the logarithm)"),
     };
     format!(
-        "Thresholds read by the shape of the formula's curve, its place and steepness fitted: {}{median}; by a monotone fit, since the data reject that shape at level .05: {monotone}; by a probit with a fixed allowance: {probit}. Coverage of these intervals: docs/calibration.md.",
+        "Thresholds read by the shape of the formula's curve, its place and steepness fitted: {}{median}; by a monotone fit, since the data reject that shape at level .05: {monotone}; by a probit with a fixed allowance: {probit}.",
         stated.len()
     )
 }
@@ -403,8 +405,18 @@ fn words(search: &Search) -> LawWords {
         axis: axis.into(),
         predicted_axis,
         searched: Some(search.axis),
+        interval: interval(search),
         allowance,
         part: None,
+    }
+}
+
+/// How the interval of one critical value is made.
+fn interval(search: &Search) -> Interval {
+    match (search.criterion, search.link) {
+        (Criterion::NoiseRatio { .. }, _) => Interval::NoiseRatio,
+        (Criterion::Accuracy { .. }, AccuracyLink::Probit) => Interval::ProbitThreshold,
+        (Criterion::Accuracy { .. }, AccuracyLink::Theory) => Interval::ShapeThreshold,
     }
 }
 

@@ -17,6 +17,7 @@
 //! and `verdict.md`.
 
 pub mod cells;
+pub mod coverage;
 pub mod crossing;
 pub mod curvature;
 pub(crate) mod distribution;
