@@ -165,6 +165,7 @@ pub(super) fn measured_law(
             axis: "noise / signal of the channel".into(),
             predicted_axis: Axis::log10("predicted noise / signal of the channel"),
             searched: None,
+            interval: Interval::ScoreSize,
             allowance: String::new(),
             part: Some("noise".into()),
         },
