@@ -10,7 +10,8 @@ fn table() -> Vec<(String, f64)> {
     let text = std::fs::read_to_string(path).expect("the table");
     let rows = text.lines().filter_map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let share = cells.get(2)?.split(' ').next()?.parse().ok()?;
+        // The summary below the table gives ranges, without an error.
+        let share = cells.get(2)?.split_once(" ± ")?.0.parse().ok()?;
         Some((cells[0].to_owned(), share))
     });
     rows.collect()
