@@ -7,10 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::labels::LabelMoments;
-use crate::mlp::hermite::{ORDER, Profile, legendre};
+use crate::mlp::hermite::{ORDER, Profile, legendre, normal_nodes};
 use crate::mlp::kernel::row_scale;
 use crate::moments::Moments;
-use crate::setting::{Labels, Mlp, MlpInput, MlpRows, Setting};
+use crate::setting::{Labels, Mlp, MlpInput, MlpRows, Samples, Setting};
 
 /// Names of the noise terms, in the order used everywhere: those of the attention-only model,
 /// then those that the hidden layer adds.
@@ -83,8 +83,12 @@ struct Response {
     linear: f64,
     /// What a sample's gradient holds along its own input, read with its label's imbalance.
     reader: f64,
-    /// `E (phi phi')^2 - b^2`, times `d/m`: a sample that meets itself.
-    own_width: f64,
+    /// A sample that meets itself: the slope along its own input beyond what label imbalance reads.
+    own_slope: f64,
+    /// What the finite width adds where a sample meets itself, `d/m` times, read within sequences
+    /// and in the class means: `E (phi' psi)^2`, `psi` the centred activation and `phi'` less its
+    /// mean in the class means; and its covariance with what label imbalance reads of the sample.
+    own_width: [[f64; 2]; 2],
     /// 1 where a sample meets itself along its own input, 0 where the projection removes that.
     meets_itself: f64,
     /// Kernel slope between samples of one label.
@@ -110,6 +114,30 @@ struct Response {
     inverse_m: f64,
     /// `1` unless the rows of `W` are balanced.
     row_mean: f64,
+}
+
+/// The entries of [`Response::own_width`], without `d/m` (note, section 3).
+fn own_power(mlp: &Mlp, p: &Profile, scale: f64) -> [[f64; 2]; 2] {
+    let (c0, c1) = (p.c[0], p.c[1]);
+    let mut e = [[0.0; 2]; 2];
+    for (x, w) in normal_nodes() {
+        let f = mlp.activation.value(scale * x) - c0;
+        let slope = scale * mlp.activation.derivative(scale * x);
+        let rest = slope - c1;
+        e[0][0] += w * (slope * f).powi(2);
+        e[0][1] += w * c0 * slope * slope * f;
+        e[1][0] += w * (rest * f).powi(2);
+        e[1][1] += w * rest * f * (c1 * f + c0 * rest);
+    }
+    // The mean row of the weights has a term of its own in the class means, and is none if the rows
+    // are balanced.
+    let row = (p.product - c0 * c1).powi(2);
+    e[1][0] -= row;
+    if mlp.rows == MlpRows::Balanced {
+        e[0][0] -= row;
+        e[0][1] -= c0 * c1 * (p.product - c0 * c1);
+    }
+    e
 }
 
 /// `E f(rho)` for an overlap of mean `centre` and variance `(1 - centre^2)/d`.
@@ -187,15 +215,15 @@ impl Response {
         let rough = over_overlaps(background, d, |rho| {
             p.kernel_slope(rho).powi(2) * tangent(rho)
         }) - slope * slope;
-        // The scores of the informative position move with the overlap (note, eq. 5).
+        // The scores of the informative position move with the overlap (note, eq. 4); of a raw layer
+        // those of all positions do, by as much.
         let signal = over_overlaps(same, d, |rho| {
             let k = p.kernel_slope(rho);
-            let shared = if rms {
-                (1.0 - rho) / (1.0 - same).max(1e-9)
+            if rms {
+                k * (1.0 - rho) / (1.0 - same).max(1e-9) + curvature(rho) * (1.0 - rho) / d
             } else {
-                1.0
-            };
-            k * shared + curvature(rho) * if rms { 1.0 - rho } else { 1.0 } / d
+                k
+            }
         }) - if rms { p.kernel_slope(same) / d } else { 0.0 };
         let m = mlp.width as f64;
         let (width, second) = width_power(
@@ -212,7 +240,11 @@ impl Response {
             })
         };
         let linear = p.c[1] * p.c[1];
-        let radial = 2f64.sqrt() * p.c[0] * p.c[2];
+        // `E phi'' phi` between the inputs of two samples.
+        let radial = (0..ORDER - 1).rev().fold(0.0, |sum, k| {
+            let k1 = k as f64 + 1.0;
+            sum * background + (k1 * (k1 + 1.0)).sqrt() * p.c[k] * p.c[k + 2]
+        });
         // The projection J takes from a sample's own gradient what lies along its input.
         let (one, two) = if rms {
             (1.0 - 1.0 / d, 1.0 - 2.0 / d)
@@ -227,7 +259,9 @@ impl Response {
             slope,
             linear,
             reader: if rms { -slope * background } else { radial },
-            own_width: d * one / m * (p.product_square - p.product * p.product),
+            own_slope: if rms { 0.0 } else { p.radial - radial },
+            own_width: own_power(mlp, &p, scale * if rms { 1.0 } else { power.sqrt() })
+                .map(|parts| parts.map(|x| d * one / m * x)),
             meets_itself: f64::from(u8::from(!rms)),
             signal,
             rough,
@@ -241,7 +275,7 @@ impl Response {
             } else {
                 [p.radial, slope + radial, steeper]
             },
-            mean_width: [p.radial * two, (linear + radial) * one, steeper],
+            mean_width: [p.radial * two, (slope + radial) * one, steeper],
             swap: {
                 let constant = p.c[0] * p.c[1];
                 let rest = p.product - constant;
@@ -275,6 +309,7 @@ struct Context {
     zo: Moments,
     labels: LabelMoments,
     response: Response,
+    /// `sum_j delta_j^3` over `sum_j delta_j^2`.
     skew: f64,
     v: f64,
     d: f64,
@@ -303,10 +338,14 @@ impl Context {
             zo: Moments::output(s),
             labels,
             response: Response::of(s, mlp),
-            skew: if s.labels == Labels::Iid {
-                labels.inverse_n
-            } else {
-                0.0
+            skew: match (s.labels, s.samples) {
+                (Labels::Iid, _) => labels.inverse_n,
+                (_, Samples::Infinite) => 0.0,
+                // A share `f` of the classes has one sample more than the others.
+                (Labels::Balanced, Samples::Finite(n)) => {
+                    let f = (n % s.vocab as u64) as f64 / v;
+                    (1.0 - 2.0 * f) * labels.inverse_n
+                }
             },
             v,
             d: s.dim_in as f64,
@@ -348,11 +387,35 @@ impl Context {
     /// `E sum_j p_j ((G delta)_j - own/N)^2`: how strongly label imbalance reads a sample, without
     /// the sample itself where it does not meet itself.
     fn pull(&self) -> f64 {
-        let inv = self.labels.inverse_n;
-        if self.response.meets_itself > 0.0 || self.skew > 0.0 {
-            return self.labels.imbalance * (self.zo.t2 + self.skew * self.response.meets_itself);
-        }
-        self.labels.imbalance * self.zo.t2 + self.zo.diagonal_squared * inv * inv
+        self.pull_weighted(self.response.meets_itself, 1.0)
+    }
+
+    /// The same with the sample itself in it.
+    fn pull_whole(&self) -> f64 {
+        self.labels.imbalance * (self.zo.t2 + self.skew)
+    }
+
+    /// `E sum_j p_j (pair ((G delta)_j - 1/N) + own/N)^2`: a sample is read by others with one
+    /// weight and by itself with another.
+    fn pull_weighted(&self, own: f64, pair: f64) -> f64 {
+        let (inv, more) = (self.labels.inverse_n, own - pair);
+        pair * pair * self.pull_whole()
+            + 2.0 * pair * more * inv * self.labels.imbalance
+            + more * more * self.zo.diagonal_squared * inv * inv
+    }
+
+    /// `E kappa (pair (kappa - V/N) + own V/N)^2`: how strongly the samples of one label read their
+    /// common token, where each reads itself with another weight.
+    fn own_cube(&self, own: f64, pair: f64) -> f64 {
+        let r = self.v * self.labels.inverse_n;
+        let more = r * (own - pair);
+        pair * pair * self.labels.cube + 2.0 * pair * more * self.labels.square + more * more
+    }
+
+    /// Mean over pairs of distinct samples of the squared output Gram entry.
+    fn distinct_gram(&self) -> f64 {
+        let z = &self.zo;
+        (z.t2 + z.diagonal_squared * (self.labels.imbalance - self.labels.inverse_n)).max(0.0)
     }
 
     fn entry(&self) -> f64 {
@@ -367,13 +430,6 @@ impl Context {
         let r = self.v * self.labels.inverse_n * (1.0 - self.response.meets_itself);
         let own = self.labels.cube - 2.0 * r * self.labels.square + r * r - self.labels.square;
         self.labels.square * self.zo.t2 + self.zo.diagonal_squared / self.v * own
-    }
-
-    /// Mean over pairs of samples of the squared output Gram entry, of distinct samples only where
-    /// a sample does not meet itself.
-    fn pair_gram(&self) -> f64 {
-        let own = self.labels.inverse_n * (1.0 - self.response.meets_itself);
-        (self.zo.t2 + self.zo.diagonal_squared * (self.labels.imbalance - own)).max(0.0)
     }
 
     /// `E (own/N + pair (g - 1/N) + label/V)^2`: a sample meets itself, others, and others of its
@@ -416,7 +472,6 @@ impl Context {
         let widen = |a: f64, trace: f64| slope2 * a + wishart * (a + trace);
         // Where one sample is fixed, its slopes phi' enter with their square.
         let fixed = g2 * r.linear * r.inverse_m * r.slope_square;
-        let widen_fixed = |a: f64, trace: f64| slope2 * a + wishart * a + fixed * trace;
         let iso = x.token * (1.0 + zi.norm_variance);
 
         let shared = unit / (d * v);
@@ -442,21 +497,27 @@ impl Context {
                 * flow(x.token_pair, zi.t2 * x.token);
         // In the class means a sample's noise is read by others and reads itself.
         let bulk2 = g2 * (r.slope + r.reader).powi(2);
-        let cross = unit * inv * l.powi(5) / len * pull * bulk2 * x.powers[2];
+        let read_by_all = g2
+            * self.pull_weighted(
+                r.meets_itself * (r.own_slope + r.reader),
+                r.slope + r.reader,
+            );
+        let cross = unit * inv * l.powi(5) / len * read_by_all * x.powers[2];
         let swap = zi.t2_or_one() * x.token / v;
         // The slope fluctuates from pair to pair: a vector along the other sample's input, of
         // squared length `rough gain`, for every pair.
         let rough = r.rough.max(-0.5 * r.slope * r.slope) * r.gain;
+        let distinct = self.distinct_gram();
+        let own_slope2 = r.meets_itself * g2 * r.own_slope * r.own_slope;
         let gradient_noise = unit
-            * (slope2
-                * (inv
-                    * noise
-                    * self.pair_gram()
-                    * (flow(x.token_pair, zi.t2 * x.token) + l.powi(3) / len * swap)
-                    + r.meets_itself * (l / len * inv).powi(2) * zi.norm_variance * x.token / v)
+            * (inv
+                * noise
+                * (slope2 * distinct + own_slope2 * zo.diagonal_squared * inv)
+                * (flow(x.token_pair, zi.t2 * x.token) + l.powi(3) / len * swap)
+                + own_slope2 * (l / len * inv).powi(2) * zi.norm_variance * x.token / v
                 // A sample reads its own tokens with z_v^T Q z_v, which scatters with the width; what
                 // its gradient holds along its own input for any partner reads label imbalance.
-                + g2 * (r.mean_width[0] - r.mean_width[1] + r.linear).powi(2)
+                + g2 * (r.mean_width[0] - r.mean_width[1] + r.slope).powi(2)
                     * 2.0
                     * r.inverse_m
                     * (l / len * inv).powi(2)
@@ -464,7 +525,7 @@ impl Context {
                     / v
                 + inv
                     * inv
-                    * self.pair_gram()
+                    * distinct
                     * rough
                     * (flow(x.token_pair, zi.t2 * x.token) + l * l * x.powers[2]));
         // An isotropic vector for every pair: read within sequences, and in the class means. There
@@ -472,28 +533,38 @@ impl Context {
         let [[pairs, common], [constant, row]] = r.width;
         let within = flow(iso / d, x.token / d);
         let means = l * l * x.powers[1] / d;
-        let distinct = (s2 + zo.diagonal_squared * (labels.imbalance - inv)).max(0.0);
-        let own_pairs = inv.powi(3) * zo.diagonal_squared * r.own_width;
+        let whole = self.pull_whole();
+        // A sample with itself; its constants are read with label imbalance, itself included.
+        let own = r.own_width.map(|[square, along]| {
+            inv * inv * (inv * zo.diagonal_squared * square + 2.0 * labels.imbalance * along)
+        });
         let mlp_noise = unit
             * r.gain
             * (within
                 * (inv * inv * distinct * pairs
-                    + own_pairs
-                    + inv * pull * (constant - (1.0 - r.row_mean) * row))
+                    + own[0]
+                    + inv * whole * (constant - (1.0 - r.row_mean) * row))
                 + means
                     * (inv * inv * distinct * (pairs - common)
-                        + own_pairs
-                        + inv * pull * (common + constant - row)
-                        + inv * (inv * distinct * r.swap[0] + pull * r.swap[1])));
+                        + own[1]
+                        + inv * whole * (common + constant - row)
+                        + inv * (inv * distinct * r.swap[0] + whole * r.swap[1])));
+        let own_slope = r.meets_itself * r.own_slope;
+        // The slope's square times `weighted`, and what a Wishart matrix adds to it.
+        let weighted2 = slope2 * labels.square * s2
+            + zo.diagonal_squared / v
+                * (g2 * self.own_cube(own_slope, r.slope) - slope2 * labels.square);
         let signal_noise = unit / (len * len * v)
             * (inv
-                * weighted
                 * flow(
-                    widen_fixed(x.token_pair, iso),
-                    widen_fixed(zi.t2, 1.0) * x.token,
+                    weighted2 * x.token_pair + weighted * (wishart * x.token_pair + fixed * iso),
+                    (weighted2 * zi.t2 + weighted * (wishart * zi.t2 + fixed)) * x.token,
                 )
-                + l * l * noise * weighted * (widen(x.token_pair, iso) + 2.0 * slope2 * swap))
-            + signal2 * l * inv * labels.cube * x.token / len;
+                + l * l
+                    * noise
+                    * (weighted2 * (x.token_pair + 2.0 * swap)
+                        + weighted * wishart * (x.token_pair + iso)))
+            + g2 * self.own_cube(own_slope, r.signal) * l * inv * x.token / len;
         let signal_bias = unit * l.powi(4) / (len * len * v)
             * entry
             * (bulk2 * x.powers[2] + wishart * (x.powers[2] + x.powers[1]))
@@ -532,9 +603,12 @@ impl Context {
             * (mixed * zi.norm_variance * pairs([1.0, excess, rn * len])
                 + signal2 * zo.norm_variance * pairs([1.0, excess, -rn]));
         let along_noise = 2.0 * cross / (l * len)
-            - mixed
-                * (2.0 * len * l.powi(3) * inv * (labels.cube - labels.square) * x.powers[1]
-                    + r.meets_itself * 2.0 * v * l * inv * inv * labels.square * x.token / len);
+            - mixed * 2.0 * len * l.powi(3) * inv * (labels.cube - labels.square) * x.powers[1]
+            - r.meets_itself
+                * g2
+                * r.own_slope
+                * r.signal
+                * (2.0 * v * l * inv * inv * labels.square * x.token / len);
         Terms {
             variance: [
                 mean_bias,
@@ -592,11 +666,15 @@ impl Context {
             * labels.imbalance
             * (zo.t2 + self.skew)
             * widen(zi.overlap, 1.0);
+        // A sample with itself, of the Gram matrix's mean square.
+        let own = inv * self.zo.diagonal_squared;
+        let own_slope2 = r.meets_itself * g2 * r.own_slope * r.own_slope;
         let flow = inv * v * v * zi.mean_squared * len * l * self.pull() * slope2
-            + 2.0 * (v * inv).powi(2) * zi.t2 * self.pair_gram() * slope2;
+            + 2.0 * (v * inv).powi(2) * zi.t2 * (self.distinct_gram() * slope2 + own * own_slope2);
         let pairs = unit * r.gain * inv / (d * len * len)
-            * (inv * self.pair_gram() * (r.width[0][0] + r.rough.max(0.0))
-                + self.pull() * r.width[1][0]);
+            * (inv * self.distinct_gram() * (r.width[0][0] + r.rough.max(0.0))
+                + inv * own * r.own_width[0][0]
+                + self.pull_whole() * r.width[1][0]);
         l * l * (signal2 * labels.pair_sum_variance + population + sequence + bias + flow + pairs)
     }
 }

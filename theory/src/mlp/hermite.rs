@@ -61,8 +61,6 @@ pub struct Profile {
     pub product: f64,
     /// `om = E x phi_s phi_s'`.
     pub radial: f64,
-    /// `E (phi_s phi_s')^2`.
-    pub product_square: f64,
 }
 
 impl Profile {
@@ -77,7 +75,6 @@ impl Profile {
             slope_square: 0.0,
             product: 0.0,
             radial: 0.0,
-            product_square: 0.0,
         };
         for (x, w) in normal_nodes() {
             let f = activation.value(scale * x);
@@ -91,7 +88,6 @@ impl Profile {
             p.slope_square += w * g * g;
             p.product += w * f * g;
             p.radial += w * x * f * g;
-            p.product_square += w * (f * g).powi(2);
         }
         p
     }

@@ -1,10 +1,8 @@
 //! Recall through the hidden layer with saturated attention. Derivation: `recall.md`.
 
-use crate::activation::Activation;
 use crate::gauss;
 use crate::labels::LabelMoments;
-use crate::mlp::hermite::normal_nodes;
-use crate::mlp::kernel::{KernelRow, Lengths, kernel_rows};
+use crate::mlp::kernel::{KernelRow, UnitNode, kernel_rows, unit_nodes};
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_3, HERMITE_5, norm_nodes};
 use crate::recall::{Weights, class_weights, is_dense};
@@ -16,44 +14,98 @@ const WIDE: usize = 512;
 const CELLS: usize = 640;
 const BINS: usize = 8;
 
-/// Law of the mean of `width` copies of `phi(x)^2` over their expectation, in bins of equal
-/// probability: `(value, probability)` (note, section 3).
-fn own_kernel_law(phi: Activation, length: f64, width: usize) -> Lengths {
-    let nodes = normal_nodes();
-    let values: Vec<(f64, f64)> = nodes
-        .iter()
-        .map(|&(x, w)| (phi.value(length * x).powi(2), w))
-        .collect();
-    let mean: f64 = values.iter().map(|v| v.0 * v.1).sum();
+/// `K_uu` of a token in a bin of its law, and what the finite width makes of the other kernel
+/// values there (note, section 3).
+#[derive(Debug, Clone, Copy)]
+struct Own {
+    /// `K_uu / E K_uu`.
+    value: f64,
+    probability: f64,
+    /// Width noise over its mean.
+    noise: f64,
+    /// Skewness and excess kurtosis of the width noise.
+    skew: f64,
+    excess: f64,
+}
+
+/// Sums over the hidden units on a grid of `K_uu`: probability, and its product with `K_uu` and
+/// with the expected second, third and fourth cumulants.
+type Sums = [f64; 5];
+
+/// Law of `K_uu` over its expectation (note, section 3), the cumulants of the other kernel values
+/// being their expectations given `K_uu`.
+fn own_kernel_law(units: &[UnitNode], width: usize) -> Vec<Own> {
+    let m = width as f64;
+    let expect =
+        |get: &dyn Fn(&UnitNode) -> f64| -> f64 { units.iter().map(|u| u.weight * get(u)).sum() };
+    let mean = expect(&|u| u.own);
     if mean <= 0.0 {
-        return vec![(1.0, 1.0)];
+        return vec![Own {
+            value: 1.0,
+            probability: 1.0,
+            noise: 1.0,
+            skew: 0.0,
+            excess: 0.0,
+        }];
     }
-    let variance = values
-        .iter()
-        .map(|v| (v.0 / mean - 1.0).powi(2) * v.1)
-        .sum::<f64>()
-        / width as f64;
-    if variance < 1e-12 {
-        return vec![(1.0, 1.0)];
-    }
-    let law: Vec<(f64, f64)> = if width > WIDE {
-        norm_nodes(&HERMITE_5, variance)
-    } else {
-        let step = (1.0 + 9.0 * variance.sqrt()) / CELLS as f64 * width as f64;
-        let mut one = vec![0.0; CELLS];
-        for &(v, w) in &values {
-            spread(&mut one, v / mean / step, w);
+    let noise = expect(&|u| u.cumulants[0]);
+    let shape = |[p, x, second, third, fourth]: Sums| {
+        let second = second / p;
+        Own {
+            value: x / p,
+            probability: p,
+            noise: if noise > 0.0 {
+                second / (m * noise)
+            } else {
+                1.0
+            },
+            skew: if second > 0.0 {
+                third / p / second.powf(1.5)
+            } else {
+                0.0
+            },
+            excess: if second > 0.0 {
+                fourth / p / (second * second)
+            } else {
+                0.0
+            },
         }
-        let sum = power(&one, width);
-        sum.into_iter()
-            .enumerate()
-            .map(|(i, p)| (i as f64 * step / width as f64, p))
-            .collect()
     };
-    if width > WIDE {
-        return law;
+    let variance = expect(&|u| (u.own / mean - 1.0).powi(2)) / m;
+    if variance < 1e-12 || width > WIDE {
+        let whole = [0, 1, 2].map(|i| m * expect(&|u| u.cumulants[i]));
+        return norm_nodes(&HERMITE_5, variance)
+            .into_iter()
+            .map(|(x, p)| {
+                let [second, third, fourth] = whole.map(|c| c * x * p);
+                shape([p, x * p, second, third, fourth])
+            })
+            .collect();
     }
-    equal_bins(&law)
+    // Balanced rows make the summand negative in places; the lift is taken off the sum again.
+    let lift = units.iter().map(|u| -u.own).fold(0.0, f64::max);
+    let step = (m * (1.0 + lift / mean) + 9.0 * variance.sqrt() * m) / CELLS as f64;
+    let grid = |get: &dyn Fn(&UnitNode) -> f64| {
+        let mut cells = vec![0.0; CELLS];
+        for u in units {
+            spread(&mut cells, (u.own + lift) / mean / step, u.weight * get(u));
+        }
+        cells
+    };
+    let one = grid(&|_| 1.0);
+    let others = power(&one, width - 1);
+    let sum = convolve(&others, &one);
+    let given = [0, 1, 2].map(|i| convolve(&others, &grid(&|u| u.cumulants[i])));
+    let cells: Vec<Sums> = sum
+        .iter()
+        .enumerate()
+        .map(|(i, &p)| {
+            let x = (i as f64 * step - m * lift / mean).max(0.0) / m;
+            let [a, b, c] = [0, 1, 2].map(|k| m * given[k][i]);
+            [p, p * x, a, b, c]
+        })
+        .collect();
+    equal_bins(&cells).into_iter().map(shape).collect()
 }
 
 /// Adds `w` at real cell `x`, shared between its neighbours so that the mean is kept.
@@ -67,60 +119,59 @@ fn spread(cells: &mut [f64], x: f64, w: f64) {
     }
 }
 
-/// Law of a sum of `n` copies, by repeated squaring; what leaves the grid stays in its last cell.
-fn power(one: &[f64], n: usize) -> Vec<f64> {
-    let convolve = |a: &[f64], b: &[f64]| {
-        let mut out = vec![0.0; a.len()];
-        let last = a.len() - 1;
-        let end = |x: &[f64]| x.iter().rposition(|v| *v > 1e-15).unwrap_or(0);
-        let (ea, eb) = (end(a), end(b));
-        for (i, x) in a[..=ea].iter().enumerate() {
-            if *x < 1e-15 {
-                continue;
-            }
-            for (j, y) in b[..=eb].iter().enumerate() {
-                out[(i + j).min(last)] += x * y;
-            }
+/// Law of a sum of two; what leaves the grid stays in its last cell.
+fn convolve(a: &[f64], b: &[f64]) -> Vec<f64> {
+    let mut out = vec![0.0; a.len()];
+    let last = a.len() - 1;
+    let end = |x: &[f64]| x.iter().rposition(|v| v.abs() > 1e-15).unwrap_or(0);
+    let (ea, eb) = (end(a), end(b));
+    for (i, x) in a[..=ea].iter().enumerate() {
+        if x.abs() < 1e-15 {
+            continue;
         }
-        out
-    };
-    let mut base = one.to_vec();
-    let mut total: Option<Vec<f64>> = None;
-    let mut n = n;
-    loop {
-        if n & 1 == 1 {
-            total = Some(match total {
-                Some(t) => convolve(&t, &base),
-                None => base.clone(),
-            });
+        for (j, y) in b[..=eb].iter().enumerate() {
+            out[(i + j).min(last)] += x * y;
         }
-        n >>= 1;
-        if n == 0 {
-            return total.unwrap_or(base);
-        }
-        base = convolve(&base, &base);
     }
+    out
 }
 
-fn equal_bins(law: &[(f64, f64)]) -> Lengths {
-    let mass: f64 = law.iter().map(|l| l.1).sum();
-    let share = mass / BINS as f64;
-    let mut bins: Lengths = Vec::with_capacity(BINS);
-    let (mut sum, mut have) = (0.0, 0.0);
-    for &(x, p) in law {
-        let mut left = p;
-        while have + left >= share && bins.len() + 1 < BINS {
-            let take = share - have;
-            sum += take * x;
-            bins.push((sum / share, 1.0 / BINS as f64));
-            (sum, have) = (0.0, 0.0);
-            left -= take;
+/// Law of a sum of `n` copies, by repeated squaring.
+fn power(one: &[f64], n: usize) -> Vec<f64> {
+    let mut total = vec![0.0; one.len()];
+    total[0] = 1.0;
+    let mut base = one.to_vec();
+    let mut n = n;
+    while n > 0 {
+        if n & 1 == 1 {
+            total = convolve(&total, &base);
         }
-        sum += left * x;
-        have += left;
+        n >>= 1;
+        if n > 0 {
+            base = convolve(&base, &base);
+        }
     }
-    if have > 0.0 {
-        bins.push((sum / have, have / mass));
+    total
+}
+
+/// Cells gathered into bins of equal probability, which add up to one.
+fn equal_bins(cells: &[Sums]) -> Vec<Sums> {
+    let mass: f64 = cells.iter().map(|c| c[0]).sum();
+    let share = mass / BINS as f64;
+    let mut bins: Vec<Sums> = Vec::with_capacity(BINS);
+    let mut bin: Sums = [0.0; 5];
+    for cell in cells {
+        let mut left = *cell;
+        while bin[0] + left[0] >= share && bins.len() + 1 < BINS {
+            let part = (share - bin[0]) / left[0];
+            bins.push(std::array::from_fn(|i| (bin[i] + part * left[i]) / mass));
+            bin = [0.0; 5];
+            left = left.map(|x| x * (1.0 - part));
+        }
+        bin = std::array::from_fn(|i| bin[i] + left[i]);
+    }
+    if bin[0] > 0.0 {
+        bins.push(bin.map(|x| x / mass));
     }
     bins
 }
@@ -145,19 +196,19 @@ fn states(s: &Setting, mlp: &Mlp) -> Vec<State> {
         .iter()
         .max_by(|a, b| a.weight.total_cmp(&b.weight))
         .map_or(1.0, |r| r.length);
-    let law = own_kernel_law(mlp.activation, typical, mlp.width);
-    let lean = [1.5, 2.0].map(|e| law.iter().map(|(x, p)| p * x.powf(e)).sum::<f64>());
+    let law = own_kernel_law(&unit_nodes(s, mlp, typical), mlp.width);
     let mut out = Vec::new();
     for row in &rows {
-        for &(x, p) in &law {
-            push_states(&mut out, row, x, lean, row.weight * p);
+        for own in &law {
+            push_states(&mut out, row, own);
         }
     }
     out
 }
 
-/// States of a token at `K_uu = x E K_uu`; `lean` is `E x^{3/2}, E x^2`.
-fn push_states(out: &mut Vec<State>, row: &KernelRow, x: f64, lean: [f64; 2], weight: f64) {
+/// States of a token at a given `K_uu`.
+fn push_states(out: &mut Vec<State>, row: &KernelRow, own: &Own) {
+    let (x, weight) = (own.value, row.weight * own.probability);
     let relative = if row.own > 0.0 {
         row.own_variance / (row.own * row.own)
     } else {
@@ -172,12 +223,13 @@ fn push_states(out: &mut Vec<State>, row: &KernelRow, x: f64, lean: [f64; 2], we
             v * amplitude * amplitude / (1.0 + f * f * relative)
         })
         .sum();
-    let variance = inf + row.width_noise * x;
+    let noise = row.width_noise * own.noise;
+    let variance = inf + noise;
     let infinite: f64 = row.interference.iter().sum();
     let (skew, excess) = if variance > 0.0 {
         let grown = if infinite > 0.0 { inf / infinite } else { 0.0 };
-        let third = row.third[0] * grown.powf(1.5) + row.third[1] * x.powf(1.5) / lean[0];
-        let fourth = row.fourth[0] * grown * grown + row.fourth[1] * x * x / lean[1];
+        let third = row.third * grown.powf(1.5) + own.skew * noise.powf(1.5);
+        let fourth = row.fourth * grown * grown + own.excess * noise * noise;
         (third / variance.powf(1.5), fourth / (variance * variance))
     } else {
         (0.0, 0.0)
@@ -479,4 +531,69 @@ pub fn recall_accuracy(s: &Setting, mlp: &Mlp) -> f64 {
         .map(|(r, w)| r * w.1)
         .sum::<f64>()
         .clamp(0.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Units of `phi = He_2/sqrt 2` whose other rows have the cumulants 1, 2 and 3.
+    fn units() -> Vec<UnitNode> {
+        crate::mlp::hermite::normal_nodes()
+            .iter()
+            .map(|&(g, weight)| {
+                let f = (g * g - 1.0) / 2f64.sqrt();
+                UnitNode {
+                    weight,
+                    own: f * f,
+                    cumulants: [f * f, 2.0 * f.powi(3), 3.0 * f.powi(4)],
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn cumulants_given_the_own_value_are_those_of_drawn_units() {
+        let width = 16;
+        let law = own_kernel_law(&units(), width);
+        let total: f64 = law.iter().map(|b| b.probability).sum();
+        let mean: f64 = law.iter().map(|b| b.probability * b.value).sum();
+        assert!((total - 1.0).abs() < 1e-9);
+        assert!((mean - 1.0).abs() < 0.02, "{mean}");
+        // Sums over drawn units, sorted by K_uu.
+        let mut state = 3u64;
+        let mut uniform = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+        };
+        let mut drawn: Vec<[f64; 3]> = (0..40_000)
+            .map(|_| {
+                let mut sums = [0.0; 3];
+                for _ in 0..width {
+                    let r = (-2.0 * uniform().ln()).sqrt();
+                    let g = r * (std::f64::consts::TAU * uniform()).cos();
+                    let f = (g * g - 1.0) / 2f64.sqrt();
+                    sums[0] += f * f;
+                    sums[1] += 2.0 * f.powi(3);
+                    sums[2] += 3.0 * f.powi(4);
+                }
+                sums
+            })
+            .collect();
+        drawn.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        for (bin, part) in law.iter().zip(drawn.chunks(drawn.len() / BINS)) {
+            let mean = |i: usize| part.iter().map(|s| s[i]).sum::<f64>() / part.len() as f64;
+            let (x, skew, excess) = (
+                mean(0) / width as f64,
+                mean(1) / mean(0).powf(1.5),
+                mean(2) / mean(0).powi(2),
+            );
+            assert!((bin.value / x - 1.0).abs() < 0.05, "{bin:?} {x}");
+            assert!((bin.noise / x - 1.0).abs() < 0.05, "{bin:?} {x}");
+            assert!((bin.skew - skew).abs() < 0.05, "{bin:?} {skew}");
+            assert!((bin.excess - excess).abs() < 0.1, "{bin:?} {excess}");
+        }
+    }
 }
