@@ -1,8 +1,11 @@
 //! Simulation against the formulas, at fixed seeds.
 #![allow(clippy::unwrap_used)]
 
-use recall_capacity::descent::early::{NoiseParts, Outcome};
+use recall_capacity::descent::early::{self, NoiseParts, Outcome, Training, Trial};
+use recall_capacity::embedding::Embeddings;
 use recall_capacity::job::{Configuration, Job, Precision};
+use recall_capacity::rng::{Purpose, StreamKey};
+use recall_capacity::task::{Batch, Permutation};
 use recall_theory::accuracy::{attention_accuracy, attention_weight, end_to_end_accuracy};
 use recall_theory::attention::{NOISE_NAMES, budget};
 use recall_theory::recall::recall_accuracy;
@@ -297,5 +300,49 @@ fn end_to_end_accuracy_at_a_weak_softmax() {
         let outcomes = simulate(&s, 120, false);
         let accuracy = mean(outcomes.iter().map(|o| o.accuracy.rate()));
         check_rate("weak softmax", accuracy, end_to_end_accuracy(&s), 0.02);
+    }
+}
+
+#[test]
+fn noise_that_the_trigger_meets() {
+    // Eq. (27) of attention.md: variance between trials of (w - T z_trig) . z_trig / |z_trig|, all terms in
+    // the metric I/d. Fails if it is off by 1.4; the spread over tokens would be 1 + q to 1 + 2q of it.
+    for s in [
+        Setting::new(200, 60, 60, 1000),
+        Setting::new(200, 40, 8, 300),
+        Setting::new(200, 60, 60, 1000).with_embeddings(Embedding::Sphere, Embedding::Sphere),
+    ] {
+        let Samples::Finite(n) = s.samples else {
+            panic!("finite batches only")
+        };
+        let noise = (0..1000u64).map(|seed| {
+            let key = StreamKey::from_text(&format!("noise at the trigger {seed}"));
+            let embeddings = Embeddings::<f64>::draw(&s, &key);
+            let permutation = Permutation::random(s.vocab, &mut key.stream(Purpose::Permutation));
+            let batch = |purpose, n, labels| {
+                Batch::draw(&mut key.stream(purpose), &permutation, s.len, n, labels)
+            };
+            let train = batch(Purpose::Train, n as usize, s.labels);
+            let test = batch(Purpose::Test, 1, Labels::Iid);
+            let (outcome, state) = early::run(&Trial {
+                setting: &s,
+                embeddings: &embeddings,
+                permutation: &permutation,
+                training: Training::Batch(&train),
+                test: &test,
+                decompose: false,
+            });
+            let length2: f64 = embeddings.trigger.iter().flatten().map(|x| x * x).sum();
+            (state.trigger_score - outcome.signal * length2).powi(2) / length2
+        });
+        let predicted = budget(&s).trigger_score_variance;
+        let (measured, error) = mean(noise);
+        let ratio = measured / predicted;
+
+        assert!(
+            (ratio - 1.0).abs() < 2.0 * error / predicted + 0.05,
+            "measured/predicted {ratio}, standard error {}",
+            error / predicted
+        );
     }
 }

@@ -878,4 +878,36 @@ mod tests {
             assert!((count / expected - 1.0).abs() < 0.1, "{}", count / expected);
         }
     }
+
+    #[test]
+    fn spread_fluctuates_as_stated() {
+        // Eq. (6) for either part alone: w = Sigma mu, and w = sum_v a_v z_v with independent a. Fails
+        // if the constant or a trace is off by 1.25. Large V/d: t_6 is its leading form.
+        let (v, d, trials) = (160usize, 12usize, 6000);
+        let s = Setting::new(v, d, 50, 1000);
+        let zi = Moments::input(&s);
+        let mut rng = Lcg(17);
+        let mut sums = [[0.0; 2]; 2];
+        for _ in 0..trials {
+            let z = rng.table(v, d, false);
+            let (mu, sigma) = mean_and_covariance(&z);
+            let mut random = vec![0.0; d];
+            for row in &z {
+                let a = rng.normal();
+                for (r, (x, m)) in random.iter_mut().zip(row.iter().zip(&mu)) {
+                    *r += a * (x - m);
+                }
+            }
+            for (sum, w) in sums.iter_mut().zip([apply(&sigma, &mu), random]) {
+                let spread2 = dot(&w, &apply(&sigma, &w));
+                sum[0] += spread2 / f64::from(trials);
+                sum[1] += spread2 * spread2 / f64::from(trials);
+            }
+        }
+        for (sum, share) in sums.iter().zip([1.0, 0.0]) {
+            let measured = sum[1] / (sum[0] * sum[0]) - 1.0;
+            let ratio = measured / spread_fluctuation(&zi, share);
+            assert!((ratio - 1.0).abs() < 0.2, "share {share}: {ratio}");
+        }
+    }
 }

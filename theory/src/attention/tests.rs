@@ -250,3 +250,123 @@ fn unit_rows_are_tilted_against_their_mean() {
     let ratio = loss / c.mean_tilt();
     assert!((ratio - 1.0).abs() < 0.12, "{loss} {}", c.mean_tilt());
 }
+
+/// Mean and variance.
+fn moments_of(x: &[f64]) -> (f64, f64) {
+    let n = x.len() as f64;
+    let mean = x.iter().sum::<f64>() / n;
+    (mean, x.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / n)
+}
+
+#[test]
+fn label_averages_have_the_stated_values() {
+    // g, psi and chi of section 2 by drawing counts and output tables. Fails if the fluctuation 2 s_2
+    // of g, the third cumulant 1/N in psi or the diagonal part of chi is left out or off by 1.3.
+    for (v, d, n) in [(60usize, 12usize, 120usize), (80, 60, 240)] {
+        let s = Setting::new(v, d, 10, n as u64);
+        let c = Context::new(&s);
+        let mut rng = Lcg(n as u64);
+        let (mut factor, mut pull, mut entry) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pairs = Vec::new();
+        for _ in 0..6000 {
+            let z = rng.table(v, d, false);
+            let (mean, _) = mean_and_covariance(&z);
+            let mut share = vec![0.0; v];
+            for _ in 0..n {
+                share[rng.below(v)] += 1.0 / n as f64;
+            }
+            let counts = share.iter().map(|p| p * n as f64);
+            let ordered: f64 = counts.map(|k| k * (k - 1.0)).sum();
+            pairs.push(v as f64 * ordered / (n * n) as f64);
+            let mut sum = vec![0.0; d];
+            for (row, p) in z.iter().zip(&share) {
+                for a in 0..d {
+                    sum[a] += (p - 1.0 / v as f64) * (row[a] - mean[a]);
+                }
+            }
+            let read: Vec<f64> = z
+                .iter()
+                .map(|row| dot(row, &sum) - dot(&mean, &sum))
+                .collect();
+            factor.push(dot(&sum, &sum));
+            pull.push(read.iter().zip(&share).map(|(b, p)| p * b * b).sum());
+            let weighted: Vec<f64> = read
+                .iter()
+                .zip(&share)
+                .map(|(b, p)| v as f64 * p * b)
+                .collect();
+            entry.push(moments_of(&weighted).1);
+        }
+        let (g, variance) = moments_of(&factor);
+        let stated = Imbalance::random(&c.zo, &c.labels);
+        for (name, measured, stated, allowed) in [
+            ("g", g, stated.mean, 0.02),
+            ("Var g", variance, stated.variance(), 0.12),
+            ("psi", moments_of(&pull).0, c.pull(), 0.05),
+            ("chi", moments_of(&entry).0, c.entry(), 0.05),
+            // labels.md, eq. 2; leading order in 1/V.
+            (
+                "pairs",
+                moments_of(&pairs).1,
+                c.labels.pair_sum_variance,
+                0.1,
+            ),
+        ] {
+            let ratio = measured / stated;
+            assert!((ratio - 1.0).abs() < allowed, "{name} at V = {v}: {ratio}");
+        }
+    }
+}
+
+#[test]
+fn sequences_scatter_as_the_flow_rule_says() {
+    // Eq. (10): covariance of sum_i b_i (z_i - mean z)/L over random sequences of given scores b, with
+    // |z| correlated with b so that its two summands differ. Fails if a power of l or the share of the
+    // pairs is wrong.
+    let (v, d) = (200usize, 10usize);
+    for len in [3usize, 6, 12] {
+        let mut rng = Lcg(len as u64);
+        let z = rng.table(v, d, false);
+        let b: Vec<f64> = z
+            .iter()
+            .map(|row| (0.2 + dot(row, row)) * rng.normal())
+            .collect();
+        let centre = b.iter().sum::<f64>() / v as f64;
+        let b: Vec<f64> = b.iter().map(|x| x - centre).collect();
+        let draws = 200_000;
+        let (mut sum, mut square) = (vec![0.0; d], 0.0);
+        for _ in 0..draws {
+            // The informative position meets the others, but its own share is not part of the flow.
+            let tokens: Vec<usize> = (0..len).map(|_| rng.below(v)).collect();
+            let mut mean = vec![0.0; d];
+            let mut q = vec![0.0; d];
+            let mut total = 0.0;
+            for (i, &t) in tokens.iter().enumerate() {
+                total += b[t] / len as f64;
+                for a in 0..d {
+                    mean[a] += z[t][a] / len as f64;
+                    let own = if i == 0 { 1.0 / len as f64 } else { 1.0 };
+                    q[a] += own * b[t] * z[t][a] / len as f64;
+                }
+            }
+            for a in 0..d {
+                q[a] -= total * mean[a];
+                sum[a] += q[a] / f64::from(draws);
+            }
+            square += dot(&q, &q) / f64::from(draws);
+        }
+        let measured = square - dot(&sum, &sum);
+        let token = z.iter().map(|row| dot(row, row)).sum::<f64>() / v as f64;
+        let score = b.iter().map(|x| x * x).sum::<f64>() / v as f64;
+        let direct = z
+            .iter()
+            .zip(&b)
+            .map(|(row, x)| x * x * dot(row, row))
+            .sum::<f64>()
+            / v as f64;
+        let (len, l) = (len as f64, 1.0 - 1.0 / len as f64);
+        let stated = l / len * (l * l * direct + score * token / len);
+        let ratio = measured / stated;
+        assert!((ratio - 1.0).abs() < 0.05, "L = {len}: {ratio}");
+    }
+}
