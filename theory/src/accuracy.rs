@@ -31,6 +31,8 @@ enum Shape {
     /// excess of their variance over that of vectors it does not. `skew` is that of their law
     /// against the mean embedding, over -6 (note, eq. 13).
     UnitVectors { dim: f64, own: f64, skew: f64 },
+    /// Sums of many coincidences of positive skewness: a gamma law of this shape (note, eq. 15).
+    Gamma { shape: f64 },
 }
 
 impl Shape {
@@ -49,10 +51,26 @@ impl Shape {
         }
     }
 
+    /// With a third cumulant of the scores, where tokens do not interfere.
+    fn skewed(spread2: f64, cube: f64) -> Self {
+        if cube <= 0.0 || spread2 <= 0.0 {
+            return Shape::Normal;
+        }
+        // The skewness of a gamma law is 2/sqrt(shape).
+        Shape::Gamma {
+            shape: 4.0 * spread2.powi(3) / (cube * cube),
+        }
+    }
+
     /// Normal score of a token score.
     fn normal(self, score: f64) -> f64 {
         match self {
             Shape::Normal => score,
+            Shape::Gamma { shape } => {
+                let root = shape.sqrt();
+                let cube = (1.0 + score / root).max(0.0).cbrt();
+                3.0 * root * (cube - 1.0 + 1.0 / (9.0 * shape))
+            }
             Shape::UnitVectors { dim, own, skew } => {
                 let u2 = score * score * (1.0 + own) / dim;
                 if u2 >= 1.0 {
@@ -68,6 +86,11 @@ impl Shape {
     fn score(self, normal: f64) -> f64 {
         match self {
             Shape::Normal => normal,
+            Shape::Gamma { shape } => {
+                let root = shape.sqrt();
+                let cube = (1.0 - 1.0 / (9.0 * shape) + normal / (3.0 * root)).max(0.0);
+                root * (cube.powi(3) - 1.0)
+            }
             Shape::UnitVectors { dim, own, .. } => {
                 let bound = (dim / (1.0 + own)).sqrt();
                 let (mut low, mut high) = (-bound, bound);
@@ -121,9 +144,7 @@ impl Pairs {
         // A token meets itself within a sequence, or in a class mate read in either direction.
         let coincidences = (0.5 * n * twice * twice, 1.0 / v + twice * twice);
         // Classes of three hold a share N/V of the pairs; they are left out.
-        let few = mean <= COUNTED_PAIRS
-            && 4.0 * n <= v
-            && coincidences.0 + mean * coincidences.1 <= COUNTED_COINCIDENCES;
+        let few = mean <= COUNTED_PAIRS && 4.0 * n <= v;
         if s.input != Embedding::Orthonormal || s.labels != Labels::Iid || !few {
             return None;
         }
@@ -137,11 +158,49 @@ impl Pairs {
             .collect();
         Some(Pairs {
             number,
-            step: 2.0 * l * v / (n * n),
+            step: coincidence_step(s, n),
             signal_variance: l * l * labels.pair_sum_variance,
             coincidences,
         })
     }
+}
+
+/// Third cumulant of a token's score from the coincidences in a batch of tokens that do not
+/// interfere, in units of `S0^3` (note, eq. 15): its repeats within each sequence, and those in
+/// `pairs` pairs of class mates, each less the mean of its sequence.
+fn coincidence_cube(s: &Setting, pairs: f64) -> f64 {
+    let Samples::Finite(samples) = s.samples else {
+        return 0.0;
+    };
+    let (v, n) = (s.vocab as f64, samples as f64);
+    let rate = (s.len as f64 - 1.0) / v;
+    let law = crate::recall::poisson(rate);
+    let central = |scores: &[(f64, f64)]| {
+        let mean: f64 = scores.iter().map(|(x, p)| x * p).sum();
+        scores
+            .iter()
+            .map(|(x, p)| p * (x - mean).powi(3))
+            .sum::<f64>()
+    };
+    let count = || {
+        law.iter()
+            .enumerate()
+            .map(|(m, p)| (m as f64, *p))
+            .filter(|c| c.1 > 1e-12)
+    };
+    let alone: Vec<_> = count()
+        .map(|(m, p)| (0.5 * (m * (m - 1.0) - rate * m), p))
+        .collect();
+    let mates: Vec<_> = count()
+        .flat_map(|(a, p)| count().map(move |(b, q)| (a * b - 0.5 * rate * (a + b), p * q)))
+        .collect();
+    let step = coincidence_step(s, n);
+    step.powi(3) * (n * central(&alone) + pairs * (central(&mates) + 1.0 / v))
+}
+
+/// Score that one coincidence gives to its token: `2 l V/N^2`.
+fn coincidence_step(s: &Setting, samples: f64) -> f64 {
+    2.0 * (1.0 - 1.0 / s.len as f64) * s.vocab as f64 / (samples * samples)
 }
 
 /// Number of distinct competitors of the informative token (note, eq. 2):
@@ -168,20 +227,38 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
     let nominal = nominal_signal(s);
     let mut states = Vec::new();
     let pairs = Pairs::of(s);
+    let samples = s.samples.as_f64();
+    let cube = if s.input == Embedding::Orthonormal && samples.is_finite() {
+        let mates = crate::labels::LabelMoments::of(s).pairs;
+        coincidence_cube(s, 0.5 * mates * samples * samples / s.vocab as f64)
+    } else {
+        0.0
+    };
     let imbalance = if crate::labels::LabelMoments::of(s).imbalance > 0.0 {
         imbalance_fluctuation(&zo)
     } else {
         0.0
     };
+    // Skewness of a squared length in the output space (note, eq. 15).
+    let squared = if zo.overlap > 0.0 {
+        8f64.sqrt() * zo.t3 / zo.t2.powf(1.5)
+    } else {
+        0.0
+    };
     for &(h, wh) in &norm_nodes(&HERMITE_5, imbalance) {
         let b = TrialBudget::new(s, h);
+        let lengths = squared * b.gradient_noise.max(0.0).powf(1.5);
         let fluctuation = spread_fluctuation(&zi, b.bias_share);
         for &(z, wz) in &norm_nodes(&HERMITE_5, zi.norm_variance) {
             let crosstalk = b.crosstalk(z);
             for &(f, wf) in &factor_nodes(&HERMITE_5, fluctuation) {
                 let sd = (f * b.quiet + crosstalk).sqrt();
                 let bias = f * b.bias_share * b.quiet;
-                let shape = Shape::of(s, sd * sd, bias, f * b.trigger_score_variance + crosstalk);
+                let shape = if s.input == Embedding::Orthonormal {
+                    Shape::skewed(sd * sd, cube + lengths)
+                } else {
+                    Shape::of(s, sd * sd, bias, f * b.trigger_score_variance + crosstalk)
+                };
                 let (mean, variance) = b.score(z, f);
                 if let Some(pairs) = &pairs {
                     let own = (variance - pairs.signal_variance).max(0.0).sqrt();
@@ -190,14 +267,24 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
                     let counted = pairs.step.powi(2) * (alone + mean * shared);
                     let sd = (sd * sd - counted).max(0.0).sqrt().max(TIE * pairs.step);
                     for &(k, p) in &pairs.number {
+                        let rate = alone + k * shared;
+                        // Many coincidences are not counted one by one: a skewed law has them.
+                        let many = rate > COUNTED_COINCIDENCES;
+                        let all = (sd * sd + pairs.step.powi(2) * rate).sqrt();
+                        let (spread, pairs_of_token, shape) = if many {
+                            let shape = Shape::skewed(all * all, coincidence_cube(s, k) + lengths);
+                            (all, (0.0, 0.0), shape)
+                        } else {
+                            (sd, (rate, pairs.step / sd), Shape::Normal)
+                        };
                         for &(x, wx) in &HERMITE_7 {
                             let score = k * pairs.step + own * x;
                             states.push(TrialState {
                                 weight: wh * wz * wf * wx * p,
-                                ratio: score / sd,
+                                ratio: score / spread,
                                 relative_signal: if nominal > 0.0 { score / nominal } else { 0.0 },
-                                pairs: (alone + k * shared, pairs.step / sd),
-                                shape: Shape::Normal,
+                                pairs: pairs_of_token,
+                                shape,
                             });
                         }
                     }
@@ -909,5 +996,63 @@ mod tests {
             let ratio = measured / spread_fluctuation(&zi, share);
             assert!((ratio - 1.0).abs() < 0.2, "share {share}: {ratio}");
         }
+    }
+
+    #[test]
+    fn third_cumulants_of_coincidences_and_of_squared_lengths() {
+        // Eq. (15). One-hot tables, one sample a class, L of the order of V: the third central moment of a
+        // token's score over tokens and batches. Fails if repeats are counted as if they were rare (half
+        // of it) or if the sequence's mean is not taken away.
+        let (v, len, n, trials) = (240usize, 161usize, 12usize, 1500);
+        let mut s = Setting::new(v, v, len, n as u64)
+            .with_embeddings(Embedding::Orthonormal, Embedding::Orthonormal);
+        s.labels = Labels::Balanced;
+        let mut rng = Lcg(41);
+        let unit = (len * len * v) as f64 / (n * n * len * len) as f64;
+        let mut scores = Vec::new();
+        for _ in 0..trials {
+            let mut score = vec![0.0; v];
+            for y in 0..n {
+                let mut met = vec![0.0; v];
+                met[y] += 1.0;
+                for _ in 1..len {
+                    met[rng.below(v)] += 1.0;
+                }
+                let mean = met.iter().map(|m| m * m).sum::<f64>() / len as f64;
+                for (x, m) in score.iter_mut().zip(&met) {
+                    *x += unit * m * (m - mean);
+                }
+            }
+            scores.extend(score);
+        }
+        let cube = |x: &[f64]| {
+            let count = x.len() as f64;
+            let mean = x.iter().sum::<f64>() / count;
+            x.iter().map(|a| (a - mean).powi(3)).sum::<f64>() / count
+        };
+        let ratio = cube(&scores) / coincidence_cube(&s, 0.0);
+        assert!((ratio - 1.0).abs() < 0.2, "{ratio}");
+        // A token read by many samples: the squared length of a normal sum of output vectors.
+        let zo = Moments::of(Embedding::Gaussian, 150, 20);
+        let mut lengths = Vec::new();
+        for _ in 0..1000 {
+            let z = rng.table(150, 20, false);
+            for _ in 0..40 {
+                let weights: Vec<f64> = (0..150).map(|_| rng.normal()).collect();
+                let mut sum = vec![0.0; 20];
+                for (row, w) in z.iter().zip(&weights) {
+                    for (a, x) in sum.iter_mut().zip(row) {
+                        *a += w * x;
+                    }
+                }
+                lengths.push(dot(&sum, &sum));
+            }
+        }
+        let count = lengths.len() as f64;
+        let mean = lengths.iter().sum::<f64>() / count;
+        let variance = lengths.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+        let skew = cube(&lengths) / variance.powf(1.5);
+        let ratio = skew / (8f64.sqrt() * zo.t3 / zo.t2.powf(1.5));
+        assert!((ratio - 1.0).abs() < 0.15, "{ratio}");
     }
 }

@@ -467,6 +467,8 @@ pub(crate) struct TrialBudget {
     pub(crate) quiet: f64,
     /// The share of `quiet` that is the mean bias: one random direction.
     pub(crate) bias_share: f64,
+    /// Part of `quiet` that is the gradient noise.
+    pub(crate) gradient_noise: f64,
     /// `|w'|^2/d`: the same for a vector that is not one of the table.
     pub(crate) trigger_score_variance: f64,
 }
@@ -484,6 +486,7 @@ impl TrialBudget {
             g,
             signal_variance: context.signal_variance(g),
             quiet,
+            gradient_noise: terms.variance[3],
             bias_share: if quiet > 0.0 {
                 (bias / quiet).min(1.0)
             } else {
