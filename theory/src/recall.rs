@@ -173,24 +173,23 @@ pub(crate) fn recall_given(
     total.min(1.0)
 }
 
-/// Nodes for `|z_trig|^2` and `z_v . z_trig` where the values carry the trigger: `(length, overlap,
-/// weight)`; one node without either where they do not.
+/// Nodes for `z_trig . u` where the values carry the trigger, and its two parts `|z_trig|^2` and
+/// `z_v . z_trig` at their means given it: `(length, overlap, weight)`. One node without either
+/// where they do not.
 fn trigger_nodes(zi: &Moments, carried: f64) -> Vec<(f64, f64, f64)> {
     if carried == 0.0 {
         return vec![(0.0, 0.0, 1.0)];
     }
-    let lengths = norm_nodes(&HERMITE_3, zi.norm_variance);
-    let overlaps: &[(f64, f64)] = if zi.overlap > 0.0 {
-        &HERMITE_3
-    } else {
-        &[(0.0, 1.0)]
-    };
-    lengths
+    let variance = zi.norm_variance + zi.overlap;
+    if variance <= 0.0 {
+        return vec![(1.0, 0.0, 1.0)];
+    }
+    HERMITE_3
         .iter()
-        .flat_map(|&(length, w)| {
-            overlaps
-                .iter()
-                .map(move |&(g, p)| (length, g * (length * zi.overlap).sqrt(), w * p))
+        .map(|&(g, w)| {
+            let excess = g * variance.sqrt();
+            let length = zi.norm_variance / variance * excess;
+            (1.0 + length, excess - length, w)
         })
         .collect()
 }
