@@ -347,6 +347,19 @@ struct Class {
 }
 
 fn gather(weights: &Weights) -> Vec<Class> {
+    let kept: Vec<Class> = weights
+        .iter()
+        .filter(|(_, p)| *p > 1e-7)
+        .map(|&(k, p)| Class {
+            share: p,
+            shift: k - 1.0,
+            square: k * k,
+        })
+        .collect();
+    // Balanced counts have two values, whose mean is nobody's weight.
+    if kept.len() <= GROUPS.len() {
+        return kept;
+    }
     let mut classes: Vec<Class> = Vec::new();
     let (mut seen, mut group) = (0.0, [0.0; 3]);
     let mut bound = GROUPS.iter();
