@@ -603,7 +603,14 @@ impl Context {
             * (mixed * zi.norm_variance * pairs([1.0, excess, rn * len])
                 + signal2 * zo.norm_variance * pairs([1.0, excess, -rn]));
         let along_noise = 2.0 * cross / (l * len)
-            - mixed * 2.0 * len * l.powi(3) * inv * (labels.cube - labels.square) * x.powers[1]
+            - g2 * r.signal
+                * (r.slope * (labels.cube - labels.square)
+                    + v * inv * (own_slope - r.slope) * (labels.square - 1.0))
+                * 2.0
+                * len
+                * l.powi(3)
+                * inv
+                * x.powers[1]
             - r.meets_itself
                 * g2
                 * r.own_slope
