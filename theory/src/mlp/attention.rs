@@ -508,11 +508,15 @@ impl Context {
         // squared length `rough gain`, for every pair.
         let rough = r.rough.max(-0.5 * r.slope * r.slope) * r.gain;
         let distinct = self.distinct_gram();
-        let own_slope2 = r.meets_itself * g2 * r.own_slope * r.own_slope;
+        // Less what label imbalance reads of the same vector, in mean_bias_flow.
+        let own_slope = r.meets_itself * r.own_slope;
+        let own_slope2 = g2 * own_slope * own_slope;
         let gradient_noise = unit
             * (inv
                 * noise
-                * (slope2 * distinct + own_slope2 * zo.diagonal_squared * inv)
+                * (slope2 * distinct
+                    + own_slope2 * zo.diagonal_squared * inv
+                    + 2.0 * g2 * own_slope * r.reader * labels.imbalance)
                 * (flow(x.token_pair, zi.t2 * x.token) + l.powi(3) / len * swap)
                 + own_slope2 * (l / len * inv).powi(2) * zi.norm_variance * x.token / v
                 // A sample reads its own tokens with z_v^T Q z_v, which scatters with the width; what
@@ -549,7 +553,6 @@ impl Context {
                         + own[1]
                         + inv * whole * (common + constant - row)
                         + inv * (inv * distinct * r.swap[0] + whole * r.swap[1])));
-        let own_slope = r.meets_itself * r.own_slope;
         // The slope's square times `weighted`, and what a Wishart matrix adds to it.
         let weighted2 = slope2 * labels.square * s2
             + zo.diagonal_squared / v
