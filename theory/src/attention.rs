@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::labels::LabelMoments;
 use crate::moments::Moments;
-use crate::setting::{Labels, Model, Setting};
+use crate::setting::{Model, Setting};
 
 /// Names of the noise terms, in the order used everywhere.
 pub const NOISE_NAMES: [&str; 9] = [
@@ -163,8 +163,6 @@ struct Context {
     zi: Moments,
     zo: Moments,
     labels: LabelMoments,
-    /// Third-moment correction of iid counts, `1/N`; 0 when balanced.
-    skew: f64,
     /// 1 where the values carry the trigger.
     carries: f64,
     v: f64,
@@ -190,11 +188,6 @@ impl Context {
             zi: Moments::input(s),
             zo: Moments::output(s),
             labels,
-            skew: if s.labels == Labels::Iid {
-                labels.inverse_n
-            } else {
-                0.0
-            },
             carries: f64::from(u8::from(s.trigger_in_values)),
             v,
             len,
@@ -205,7 +198,7 @@ impl Context {
 
     /// `E sum_j p_j (G delta)_j^2`: how strongly the label imbalance is read through the outputs.
     fn pull(&self) -> f64 {
-        self.labels.imbalance * (self.zo.t2 + self.skew)
+        self.labels.imbalance * (self.zo.t2 + self.labels.skew)
     }
 
     /// Variance of `kappa (G delta)` over labels, diagonal of the output Gram matrix apart; its
@@ -420,8 +413,14 @@ impl Context {
         let inv = labels.inverse_n;
         let population = 2.0 * zi.overlap * zo.overlap + (zi.norm_variance + zo.norm_variance) / v;
         let sequence = len * l * inv * v * zi.t2 * self.weighted_gram();
-        let bias =
-            len * len * l * l * labels.square * labels.imbalance * (zo.t2 + self.skew) * zi.overlap;
+        let bias = len
+            * len
+            * l
+            * l
+            * labels.square
+            * labels.imbalance
+            * (zo.t2 + labels.skew)
+            * zi.overlap;
         let flow = inv * v * v * zi.mean_squared * len * l * self.pull()
             + 2.0 * (v * inv).powi(2) * zi.t2 * self.pair_gram();
         let carried = self.carries

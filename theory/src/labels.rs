@@ -9,6 +9,8 @@ pub struct LabelMoments {
     pub inverse_n: f64,
     /// `E |delta|^2`, `delta_j = p_j - 1/V`; `(1 - 1/V)/N` for iid labels.
     pub imbalance: f64,
+    /// `E sum_j delta_j^3` over `E sum_j delta_j^2`: `1/N` for iid labels.
+    pub skew: f64,
     /// `E kappa^2`; `1 + (V - 1)/N` for iid labels.
     pub square: f64,
     /// `E kappa^3`.
@@ -37,6 +39,7 @@ impl LabelMoments {
             return LabelMoments {
                 inverse_n: 0.0,
                 imbalance: 0.0,
+                skew: 0.0,
                 square: 1.0,
                 cube: 1.0,
                 pairs: 1.0,
@@ -53,6 +56,7 @@ impl LabelMoments {
             Labels::Iid => LabelMoments {
                 inverse_n: 1.0 / n,
                 imbalance: (1.0 - 1.0 / v) / n,
+                skew: 1.0 / n,
                 square: 1.0 + (v - 1.0) / n,
                 cube: 1.0 + 3.0 * r + r * r,
                 pairs: 1.0 - 1.0 / n,
@@ -77,6 +81,8 @@ impl LabelMoments {
                 LabelMoments {
                     inverse_n: 1.0 / n,
                     imbalance: extra * (1.0 - extra / v) / (n * n),
+                    // A share `extra / V` of the classes has one sample more than the others.
+                    skew: (1.0 - 2.0 * extra / v) / n,
                     square: mean(&|x| x * x),
                     cube: mean(&|x| x * x * x),
                     pairs: mean(&pair),
@@ -116,6 +122,8 @@ mod tests {
         let (twist, pair) = (|x: f64| x * (x - 1.0), |x: f64| x * (x - 1.0 / lambda));
         let covariance = mean(&|x| twist(x) * pair(x)) - mean(&twist) * mean(&pair);
         assert!((m.twist_pair - covariance).abs() < 1e-9);
+        let third = mean(&|x| (x - 1.0).powi(3)) / mean(&|x| (x - 1.0).powi(2)) / v as f64;
+        assert!((m.skew - third).abs() < 1e-9);
     }
 
     #[test]
@@ -135,5 +143,10 @@ mod tests {
         // 450 = 4.5 per class: half the classes have 5, half 4; |delta|^2 = V (0.5/450)^2.
         let odd = balanced(450);
         assert!((odd.imbalance - 100.0 * (0.5f64 / 450.0).powi(2)).abs() < 1e-15);
+        // Half above the mean and half below are symmetric; at 420, 20 of 100 classes have one more.
+        assert!(odd.skew.abs() < 1e-15);
+        let (up, down) = (0.8f64 / 420.0, -0.2f64 / 420.0);
+        let power = |k: i32| 20.0 * up.powi(k) + 80.0 * down.powi(k);
+        assert!((balanced(420).skew - power(3) / power(2)).abs() < 1e-15);
     }
 }

@@ -10,7 +10,7 @@ use crate::labels::LabelMoments;
 use crate::mlp::hermite::{ORDER, Profile, legendre, normal_nodes};
 use crate::mlp::kernel::row_scale;
 use crate::moments::Moments;
-use crate::setting::{Labels, Mlp, MlpInput, MlpRows, Samples, Setting};
+use crate::setting::{Mlp, MlpInput, MlpRows, Setting};
 
 /// Names of the noise terms, in the order used everywhere: those of the attention-only model,
 /// then those that the hidden layer adds.
@@ -309,8 +309,6 @@ struct Context {
     zo: Moments,
     labels: LabelMoments,
     response: Response,
-    /// `sum_j delta_j^3` over `sum_j delta_j^2`.
-    skew: f64,
     v: f64,
     d: f64,
     len: f64,
@@ -338,15 +336,6 @@ impl Context {
             zo: Moments::output(s),
             labels,
             response: Response::of(s, mlp),
-            skew: match (s.labels, s.samples) {
-                (Labels::Iid, _) => labels.inverse_n,
-                (_, Samples::Infinite) => 0.0,
-                // A share `f` of the classes has one sample more than the others.
-                (Labels::Balanced, Samples::Finite(n)) => {
-                    let f = (n % s.vocab as u64) as f64 / v;
-                    (1.0 - 2.0 * f) * labels.inverse_n
-                }
-            },
             v,
             d: s.dim_in as f64,
             len,
@@ -392,7 +381,7 @@ impl Context {
 
     /// The same with the sample itself in it.
     fn pull_whole(&self) -> f64 {
-        self.labels.imbalance * (self.zo.t2 + self.skew)
+        self.labels.imbalance * (self.zo.t2 + self.labels.skew)
     }
 
     /// `E sum_j p_j (pair ((G delta)_j - 1/N) + own/N)^2`: a sample is read by others with one
@@ -674,7 +663,7 @@ impl Context {
             * l
             * labels.square
             * labels.imbalance
-            * (zo.t2 + self.skew)
+            * (zo.t2 + self.labels.skew)
             * widen(zi.overlap, 1.0);
         // A sample with itself, of the Gram matrix's mean square.
         let own = inv * self.zo.diagonal_squared;
