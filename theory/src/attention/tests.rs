@@ -1,5 +1,5 @@
 use super::*;
-use crate::setting::{Embedding, Samples};
+use crate::setting::{Embedding, Labels, Samples};
 use crate::test_random::{Lcg, apply, dot, mean_and_covariance};
 
 /// Large sizes with every ratio that must be small small: `q = d/V`, `1/L`, `V/N`.
