@@ -142,11 +142,14 @@ fn thresholds_of_decoders_are_set_beside_bound_and_formula() {
 #[test]
 fn subtraction_brings_the_query_nearer_to_its_bound() {
     let blocks = "[[profile.quick.blocks]]\nlabel = \"a\"\nvocab = 64\ndim = 24\nlen = 32\nsamples = [128, 256, 512]\n";
-    let task = "kind = \"query\"\nmargin = 0.2";
+    let task = "kind = \"query\"\nmargin = 0.2\ntest = { slopes = false }";
     let (findings, todo) =
         run(&with("query-bound", task, blocks).replace("seeds = 4", "seeds = 12"));
     assert_eq!(todo.len(), 36);
-    assert_eq!(claims(&findings), [("x/bound", 12), ("x/noise", 0)]);
+    assert_eq!(
+        claims(&findings),
+        [("x/bound", 12), ("x/noise/constant", 0)]
+    );
     let cosine = |reading: &str| -> f64 {
         let quantity = format!("squared cosine against bound, {reading}");
         let cells = findings.cells.iter().filter(|c| c.quantity == quantity);
@@ -215,7 +218,7 @@ fn designs_that_cannot_be_decoded_are_refused_with_the_place() {
         "",
         "task.oracle needs task.decoders",
     );
-    let query = "kind = \"query\"\nmargin = 0.1";
+    let query = "kind = \"query\"\nmargin = 0.1\ntest = {}";
     refused(
         "query-bound",
         query,

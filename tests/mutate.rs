@@ -74,7 +74,7 @@ fn all() -> Vec<String> {
         file(
             "query",
             "query-bound",
-            "kind = \"query\"\nmargin = 0.3\nconstant = 2.0",
+            "kind = \"query\"\nmargin = 0.3\ntest = { slopes = false, constant = 2.0 }",
             "seeds = 3\ntest_sequences = 64\n[[profile.quick.blocks]]\nvocab = 128\ndim = 32\nlen = 16\nsamples = [256, 512, 1024]\n",
         ),
     ]
