@@ -607,7 +607,7 @@ mod tests {
         assert!(p.accuracy <= p.attention_accuracy + 1e-6);
         assert!(p.one_step_accuracy.is_none() && p.lower_bound.is_none());
         let keys: Vec<&str> = p.not_predicted.iter().map(|n| n.key.as_str()).collect();
-        assert_eq!(keys, ["one_step_accuracy", "lower_bound"]);
+        assert_eq!(keys, ["one_step_accuracy", "lower_bound", "decoders"]);
         for id in &p.formulas {
             assert!(crate::registry::formula(id).is_some(), "{id}");
         }
