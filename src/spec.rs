@@ -655,6 +655,14 @@ pub struct Design {
 }
 
 impl Design {
+    /// Settings of all blocks, in their order. Checking the file has refused blocks that cannot be
+    /// expanded; such a one would have none.
+    pub fn settings(&self) -> impl Iterator<Item = Setting> + '_ {
+        self.blocks
+            .iter()
+            .flat_map(|b| b.settings().unwrap_or_default())
+    }
+
     /// Refuses a design that is too large to expand, by arithmetic on the lengths of its lists.
     /// The message starts with the key, relative to the profile.
     fn check_size(&self, readings: u64) -> Result<(), String> {

@@ -53,9 +53,7 @@ pub(super) fn jobs(design: &Design) -> Vec<Job> {
 /// All jobs of the design, each measuring more.
 pub(super) fn jobs_with(design: &Design, extra: Extra) -> Vec<Job> {
     design
-        .blocks
-        .iter()
-        .flat_map(|b| b.settings().unwrap_or_default())
+        .settings()
         .flat_map(|s| (0..design.seeds).map(move |seed| (s, seed)))
         .map(|(s, seed)| extra.job(design, &s, seed))
         .collect()

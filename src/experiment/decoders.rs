@@ -74,11 +74,7 @@ impl Config {
 /// Settings grouped by configuration, in the order of the blocks.
 fn grouped(design: &Design) -> Vec<Vec<Setting>> {
     let mut groups: Vec<Vec<Setting>> = Vec::new();
-    for s in design
-        .blocks
-        .iter()
-        .flat_map(|b| b.settings().unwrap_or_default())
-    {
+    for s in design.settings() {
         let same = |group: &&mut Vec<Setting>| {
             let first = group[0];
             let samples = first.samples;

@@ -35,6 +35,14 @@ pub(super) struct LawPoint {
     pub(super) predicted: Option<f64>,
 }
 
+/// How many points there are, and how many of them are censored.
+pub(super) fn count(points: &[LawPoint]) -> PointCount {
+    PointCount {
+        total: points.len(),
+        censored: points.iter().filter(|p| p.measured.is_none()).count(),
+    }
+}
+
 /// How the measured quantity is spoken of.
 pub(super) struct LawWords {
     /// Symbol.

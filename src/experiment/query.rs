@@ -42,13 +42,10 @@ struct Cell {
     /// Attention accuracy on fresh sequences, by reading.
     attention: Vec<Estimate>,
     bound: Estimate,
-    /// `log(noise / signal)`: root mean square of the noise over mean signal. A single trial may
-    /// have a signal below zero.
-    log_ratio: Option<Estimate>,
 }
 
-/// Logarithm of `sqrt(square) / signal` by linear error propagation; `None` where the mean signal
-/// is not positive.
+/// `log(noise / signal)`, root mean square of the noise over mean signal, by linear error
+/// propagation. A single trial may have a signal below zero; `None` where the mean has.
 fn log_ratio(square: &Estimate, signal: &Estimate) -> Result<Option<Estimate>, StatsError> {
     if signal.value <= 0.0 {
         return Ok(None);
@@ -83,7 +80,6 @@ fn measure(design: &Design, records: &dyn Records) -> Result<Vec<Cell>, StatsErr
                 cosine: each(&|q, i| q.readings[i].alignment / q.trigger_squared)?,
                 attention: each(&|q, i| q.readings[i].attention.rate())?,
                 bound: mean(&|q| q.bound)?,
-                log_ratio: log_ratio(&mean(&|q| q.noise_squared)?, &mean(&|q| q.signal)?)?,
             });
         }
     }
@@ -104,11 +100,6 @@ pub(super) struct Measured {
     cells: Vec<Reached>,
 }
 
-fn settings(design: &Design) -> impl Iterator<Item = Setting> {
-    let blocks = design.blocks.iter();
-    blocks.flat_map(|b| b.settings().unwrap_or_default())
-}
-
 /// What the claim on the bound rests on.
 pub(super) fn measured(
     design: &Design,
@@ -123,7 +114,8 @@ pub(super) fn measured(
             })
             .collect()
     };
-    let cells = settings(design)
+    let cells = design
+        .settings()
         .map(|setting| Reached {
             setting,
             trials: (0..Reading::ALL.len())
@@ -142,7 +134,7 @@ pub(super) fn measured_law(
 ) -> Result<MeasuredLaw, StatsError> {
     let question = Question::QueryNoise;
     let mut points = Vec::new();
-    for setting in settings(design) {
+    for setting in design.settings() {
         let mean = |f: &dyn Fn(&QueryOutcome) -> f64| {
             EXTRA.mean(design, &setting, records, |r| outcome(r).map(f))
         };
@@ -155,10 +147,7 @@ pub(super) fn measured_law(
     Ok(MeasuredLaw {
         question,
         test: test.clone(),
-        count: PointCount {
-            total: points.len(),
-            censored: points.iter().filter(|p| p.measured.is_none()).count(),
-        },
+        count: law::count(&points),
         points,
         words: LawWords {
             symbol: "noise/signal".into(),
@@ -262,7 +251,7 @@ pub(super) fn analyse(
         &mut findings,
     )?;
 
-    table(&cells, &mut findings);
+    table(&cells, &noise.points, &mut findings);
     rows(experiment, design, &cells, &mut findings);
     gain(&cells, &mut findings);
     figures(experiment, design, &cells, &mut findings);
@@ -312,7 +301,8 @@ fn gain(cells: &[Cell], findings: &mut Findings) {
     findings.notes.extend(most);
 }
 
-fn table(cells: &[Cell], findings: &mut Findings) {
+/// `noise` holds the settings of the cells in the same order.
+fn table(cells: &[Cell], noise: &[LawPoint], findings: &mut Findings) {
     let text = |e: &Estimate| format!("{:.3} ± {:.3}", e.value, e.standard_error);
     let mut header: Vec<String> = ["V", "d", "L", "N"].map(String::from).to_vec();
     header.extend(Reading::ALL.iter().map(|r| format!("cos², {}", r.name())));
@@ -332,7 +322,8 @@ fn table(cells: &[Cell], findings: &mut Findings) {
     );
     let rows = cells
         .iter()
-        .map(|c| {
+        .zip(noise)
+        .map(|(c, noise)| {
             let s = &c.setting;
             let mut row = vec![
                 s.vocab.to_string(),
@@ -344,7 +335,8 @@ fn table(cells: &[Cell], findings: &mut Findings) {
             row.push(format!("{:.3}", c.bound.value));
             row.push(format!("{:.3}", predicted_bound(s)));
             row.push(
-                c.log_ratio
+                noise
+                    .measured
                     .as_ref()
                     .map_or_else(|| "—".into(), |e| format!("{:.3}", e.value.exp())),
             );

@@ -13,7 +13,6 @@ use crate::spec::{Design, Experiment, Score, ThresholdTest};
 use crate::stats::StatsError;
 use crate::stats::coverage::Interval;
 use crate::stats::interval::{Estimate, mean_of_seeds};
-use crate::stats::verdict::PointCount;
 
 /// What one trial contributes: the signal itself, or a variance over tokens.
 pub(crate) fn contribution(score: Score, record: &Record) -> Option<f64> {
@@ -53,17 +52,10 @@ pub(super) fn measured_laws(
     test: &ThresholdTest,
     records: &dyn Records,
 ) -> Result<Vec<MeasuredLaw>, StatsError> {
-    let settings = settings(design);
+    let settings: Vec<Setting> = design.settings().collect();
     let law =
         |score: &Score| measured_law(design, &settings, quantities.len(), *score, test, records);
     quantities.iter().map(law).collect()
-}
-
-fn settings(design: &Design) -> Vec<Setting> {
-    let blocks = design.blocks.iter();
-    blocks
-        .flat_map(|b| b.settings().unwrap_or_default())
-        .collect()
 }
 
 fn measured_law(
@@ -87,10 +79,7 @@ fn measured_law(
     Ok(MeasuredLaw {
         question,
         test: test.clone(),
-        count: PointCount {
-            total: points.len(),
-            censored: points.iter().filter(|p| p.measured.is_none()).count(),
-        },
+        count: law::count(&points),
         points,
         words: LawWords {
             symbol: symbol.to_owned(),
@@ -112,7 +101,7 @@ pub(super) fn analyse(
     test: &ThresholdTest,
     records: &dyn Records,
 ) -> Result<Findings, StatsError> {
-    let settings = settings(design);
+    let settings: Vec<Setting> = design.settings().collect();
     let mut findings = Findings {
         trials: settings.len() * design.seeds as usize,
         looks: quantities.len(),

@@ -32,15 +32,11 @@ fn points(design: &Design, search: &Search) -> Vec<SearchPoint> {
 }
 
 fn all_points(design: &Design, search: &Search) -> impl Iterator<Item = SearchPoint> {
-    design
-        .blocks
-        .iter()
-        .flat_map(|b| b.settings().unwrap_or_default())
-        .map(|setting| SearchPoint {
-            setting,
-            axis: search.axis,
-            criterion: search.criterion,
-        })
+    design.settings().map(|setting| SearchPoint {
+        setting,
+        axis: search.axis,
+        criterion: search.criterion,
+    })
 }
 
 /// Jobs that the searches need next.

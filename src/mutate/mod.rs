@@ -334,8 +334,7 @@ impl Bench {
 fn prepare(designs: &[(&Experiment, &Design)]) {
     let mut asked = Vec::new();
     for (experiment, design) in designs {
-        let settings = || design.blocks.iter().filter_map(|b| b.settings().ok());
-        for s in settings().flatten() {
+        for s in design.settings() {
             asked.push((s, &experiment.kind));
         }
     }

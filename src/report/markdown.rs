@@ -245,12 +245,7 @@ fn section(out: &mut String, judged: &Judged, experiment: &Experiment, findings:
     );
     let design = experiment.design(judged.profile);
     if let Some(d) = design {
-        let points: usize = d
-            .blocks
-            .iter()
-            .filter_map(|b| b.settings().ok())
-            .map(|s| s.len())
-            .sum();
+        let points = d.settings().count();
         let what = match experiment.kind {
             Kind::Threshold { .. } => "points of the design, each searched adaptively",
             _ => "cells",
