@@ -403,7 +403,8 @@ fn maps(
             .collect();
         let len = |s: &Setting| s.len as f64;
         let (xs, ys) = (sorted(&len, &here), sorted(&dim, &here));
-        if xs.len() < 2 || ys.len() < 2 {
+        // Scattered points are no map.
+        if xs.len() < 2 || ys.len() < 2 || 2 * here.len() < xs.len() * ys.len() {
             continue;
         }
         let find = |i: usize, j: usize| {

@@ -902,7 +902,7 @@ pub static CLAIMS: &[Claim] = &[
             "accuracy.end_to_end",
         ],
         assumptions: "random embeddings, iid labels, argmax attention; the regions are those of the asymptotic laws",
-        window: "V 128 to 4096, d 16 to 128, L 4 to 512",
+        window: "V 128 to 4096, d 16 to 768, L 4 to 768",
         kind: ClaimKind::FormulaMean,
         note: "thresholds.md#2-asymptotic-laws",
     },
