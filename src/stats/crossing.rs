@@ -8,11 +8,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::bootstrap::resample_seeds;
 use super::distribution::t_quantile;
 use super::error::{StatsError, require, require_open_unit, require_positive};
 use super::interval::{Estimate, mean_and_sd, stable_sum};
 use super::linear::{Column, least_squares};
-use super::probit::draw_index;
 use super::threshold::{
     CensorSide, Censored, CrossCheck, Curve, Direction, IntervalMethod, SeedDesign, Threshold,
     ThresholdEstimate,
@@ -295,7 +295,7 @@ fn estimate(levels: &[Level], options: &CrossingOptions) -> Result<ThresholdEsti
     let mut rng = ChaCha8Rng::seed_from_u64(options.bootstrap_seed);
     let crossings: Vec<f64> = (0..options.bootstrap_samples)
         .filter_map(|_| {
-            let sample = resample(levels, &seeds, options.seed_design, &mut rng);
+            let sample = resample(levels, options.seed_design, &mut rng);
             Fit::new(&sample, options.shape)?.crossing(level, options.direction)
         })
         .collect();
@@ -393,38 +393,16 @@ fn other_shape(
 }
 
 /// One bootstrap sample of seeds. Levels that lose all their rows drop out.
-fn resample(
-    levels: &[Level],
-    seeds: &[u64],
-    design: SeedDesign,
-    rng: &mut ChaCha8Rng,
-) -> Vec<Level> {
-    match design {
-        SeedDesign::IndependentAcrossLevels => levels
-            .iter()
-            .map(|level| Level {
-                x: level.x,
-                squares: (0..level.squares.len())
-                    .map(|_| level.squares[draw_index(rng, level.squares.len())])
-                    .collect(),
-            })
-            .collect(),
-        SeedDesign::SharedAcrossLevels => {
-            let drawn: Vec<u64> = (0..seeds.len())
-                .map(|_| seeds[draw_index(rng, seeds.len())])
-                .collect();
-            levels
-                .iter()
-                .map(|level| Level {
-                    x: level.x,
-                    squares: drawn
-                        .iter()
-                        .flat_map(|&seed| level.squares.iter().filter(move |s| s.0 == seed))
-                        .copied()
-                        .collect(),
-                })
-                .filter(|level| !level.squares.is_empty())
-                .collect()
-        }
-    }
+fn resample(levels: &[Level], design: SeedDesign, rng: &mut ChaCha8Rng) -> Vec<Level> {
+    let rows: Vec<&[(u64, f64)]> = levels.iter().map(|l| &*l.squares).collect();
+    let drawn = resample_seeds(&rows, |row| row.0, design, rng);
+    levels
+        .iter()
+        .zip(drawn)
+        .map(|(level, squares)| Level {
+            x: level.x,
+            squares,
+        })
+        .filter(|level| !level.squares.is_empty())
+        .collect()
 }

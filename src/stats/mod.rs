@@ -16,6 +16,7 @@
 //! Derivations stand beside the code in `threshold.md`, `regression.md`, `cells.md`
 //! and `verdict.md`.
 
+mod bootstrap;
 pub mod cells;
 pub mod coverage;
 pub mod crossing;

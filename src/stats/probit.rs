@@ -7,10 +7,11 @@
 //! See `threshold.md` for the derivation.
 
 use nalgebra::{Matrix2, Vector2};
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::bootstrap::resample_seeds;
 use super::distribution::{f_upper_tail, normal_quantile, t_quantile};
 use super::error::{StatsError, require, require_open_unit};
 use super::interval::{Estimate, mean_and_sd, stable_sum};
@@ -798,43 +799,12 @@ fn monotone_crossing(levels: &[Level], target: f64) -> Option<f64> {
 
 /// One bootstrap sample of seeds. Levels that lose all their rows drop out.
 fn resample(levels: &[Level], design: SeedDesign, rng: &mut ChaCha8Rng) -> Vec<Level> {
-    match design {
-        SeedDesign::IndependentAcrossLevels => levels
-            .iter()
-            .map(|level| Level {
-                x: level.x,
-                rows: (0..level.rows.len())
-                    .map(|_| level.rows[draw_index(rng, level.rows.len())])
-                    .collect(),
-            })
-            .collect(),
-        SeedDesign::SharedAcrossLevels => {
-            let mut seeds: Vec<u64> = levels
-                .iter()
-                .flat_map(|l| l.rows.iter().map(|r| r.seed))
-                .collect();
-            seeds.sort_unstable();
-            seeds.dedup();
-            let drawn: Vec<u64> = (0..seeds.len())
-                .map(|_| seeds[draw_index(rng, seeds.len())])
-                .collect();
-            levels
-                .iter()
-                .map(|level| Level {
-                    x: level.x,
-                    rows: drawn
-                        .iter()
-                        .flat_map(|&seed| level.rows.iter().filter(move |r| r.seed == seed))
-                        .copied()
-                        .collect(),
-                })
-                .filter(|level| !level.rows.is_empty())
-                .collect()
-        }
-    }
-}
-
-/// A uniform index below `n`, drawn as u64 so that it is the same on all machines.
-pub(crate) fn draw_index(rng: &mut ChaCha8Rng, n: usize) -> usize {
-    rng.random_range(0..n as u64) as usize
+    let rows: Vec<&[Trial]> = levels.iter().map(|l| &*l.rows).collect();
+    let drawn = resample_seeds(&rows, |row| row.seed, design, rng);
+    levels
+        .iter()
+        .zip(drawn)
+        .map(|(level, rows)| Level { x: level.x, rows })
+        .filter(|level| !level.rows.is_empty())
+        .collect()
 }

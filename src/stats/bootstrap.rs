@@ -1,0 +1,83 @@
+//! Resampling of seeds, the unit of replication.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::threshold::SeedDesign;
+
+/// One bootstrap sample of the rows of each level, row by row or seed by seed as the design has
+/// them. A level may lose all its rows where seeds are drawn for all levels together.
+pub(crate) fn resample_seeds<T: Copy>(
+    levels: &[&[T]],
+    seed_of: impl Fn(&T) -> u64,
+    design: SeedDesign,
+    rng: &mut ChaCha8Rng,
+) -> Vec<Vec<T>> {
+    match design {
+        SeedDesign::IndependentAcrossLevels => levels
+            .iter()
+            .map(|rows| {
+                (0..rows.len())
+                    .map(|_| rows[draw_index(rng, rows.len())])
+                    .collect()
+            })
+            .collect(),
+        SeedDesign::SharedAcrossLevels => {
+            let mut seeds: Vec<u64> = levels
+                .iter()
+                .flat_map(|rows| rows.iter().map(&seed_of))
+                .collect();
+            seeds.sort_unstable();
+            seeds.dedup();
+            let drawn: Vec<u64> = (0..seeds.len())
+                .map(|_| seeds[draw_index(rng, seeds.len())])
+                .collect();
+            levels
+                .iter()
+                .map(|rows| {
+                    drawn
+                        .iter()
+                        .flat_map(|seed| rows.iter().filter(|row| seed_of(row) == *seed))
+                        .copied()
+                        .collect()
+                })
+                .collect()
+        }
+    }
+}
+
+/// A uniform index below `n`, drawn as u64 so that it is the same on all machines.
+fn draw_index(rng: &mut ChaCha8Rng, n: usize) -> usize {
+    rng.random_range(0..n as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn seeds_shared_by_levels_are_drawn_for_all_together() {
+        let rows: Vec<(u64, usize)> = (0..6).map(|k| (k as u64, 10 * k)).collect();
+        // The second level lacks the last two seeds.
+        let levels = [&rows[..], &rows[..4]];
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let (mut apart, mut repeated) = (false, false);
+        for _ in 0..20 {
+            let drawn = resample_seeds(&levels, |r| r.0, SeedDesign::SharedAcrossLevels, &mut rng);
+            assert_eq!(drawn[0].len(), 6);
+            let common: Vec<_> = drawn[0].iter().copied().filter(|r| r.0 < 4).collect();
+            assert_eq!(drawn[1], common);
+            repeated |= common.windows(2).any(|w| w[0] == w[1]);
+            let drawn = resample_seeds(
+                &levels,
+                |r| r.0,
+                SeedDesign::IndependentAcrossLevels,
+                &mut rng,
+            );
+            assert_eq!([drawn[0].len(), drawn[1].len()], [6, 4]);
+            apart |= drawn[1] != drawn[0][..4];
+        }
+        assert!(apart && repeated);
+    }
+}
