@@ -228,14 +228,15 @@ pub fn predict_decoders(s: &Setting, level: f64) -> Decoders {
 }
 
 fn by_quantity(s: &Setting, variable: Variable, level: f64) -> ByQuantity {
-    let pair = |quantity| ThresholdPair {
-        finite_size: thresholds::finite_size(s, quantity, variable, level),
+    let [attention, recall, accuracy] = thresholds::finite_sizes(s, variable, level);
+    let pair = |quantity, finite_size| ThresholdPair {
+        finite_size,
         asymptotic: thresholds::asymptotic(s, quantity, variable, level),
     };
     ByQuantity {
-        attention: pair(Quantity::Attention),
-        recall: pair(Quantity::Recall),
-        accuracy: pair(Quantity::EndToEnd),
+        attention: pair(Quantity::Attention, attention),
+        recall: pair(Quantity::Recall, recall),
+        accuracy: pair(Quantity::EndToEnd, accuracy),
     }
 }
 

@@ -551,21 +551,13 @@ pub fn accuracy_formula(quantity: Quantity) -> &'static str {
 /// of fewer tokens than dimensions) may cross the level elsewhere too.
 #[must_use]
 pub fn finite_size(s: &Setting, quantity: Quantity, variable: Variable, level: f64) -> Threshold {
-    if bad_level(level) {
-        return Threshold::none(BAD_LEVEL);
-    }
-    if quantity == Quantity::Recall && variable == Variable::Len {
-        return Threshold::none("recall does not depend on the length");
-    }
-    if variable == Variable::Width && s.model.mlp().is_none() {
-        return Threshold::none(NO_WIDTH);
-    }
-    let free = s.input != Embedding::Orthonormal || s.output != Embedding::Orthonormal;
-    if variable == Variable::Dim && !free {
-        return Threshold::none(NO_FREE_DIM);
+    if let Some(none) = excluded(s, quantity, variable, level) {
+        return none;
     }
     if quantity == Quantity::EndToEnd {
-        return end_to_end(s, variable, level);
+        let [attention, recall] = [Quantity::Attention, Quantity::Recall]
+            .map(|part| finite_size(s, part, variable, level));
+        return end_to_end(s, variable, level, &[attention, recall]);
     }
     let (lo, hi) = variable.range();
     let seed = match &s.model {
@@ -584,13 +576,39 @@ pub fn finite_size(s: &Setting, quantity: Quantity, variable: Variable, level: f
     search(variable, level, seed, 2.0, accuracy_formula(quantity), f)
 }
 
+/// Why a threshold is not to be searched for, if it is not.
+fn excluded(s: &Setting, quantity: Quantity, variable: Variable, level: f64) -> Option<Threshold> {
+    let free = s.input != Embedding::Orthonormal || s.output != Embedding::Orthonormal;
+    let why = if bad_level(level) {
+        BAD_LEVEL
+    } else if quantity == Quantity::Recall && variable == Variable::Len {
+        "recall does not depend on the length"
+    } else if variable == Variable::Width && s.model.mlp().is_none() {
+        NO_WIDTH
+    } else if variable == Variable::Dim && !free {
+        NO_FREE_DIM
+    } else {
+        return None;
+    };
+    Some(Threshold::none(why))
+}
+
+/// [`finite_size`] of attention, recall and the end-to-end accuracy, whose search starts from the
+/// other two: for less than the three one by one.
+#[must_use]
+pub fn finite_sizes(s: &Setting, variable: Variable, level: f64) -> [Threshold; 3] {
+    let [attention, recall] =
+        [Quantity::Attention, Quantity::Recall].map(|part| finite_size(s, part, variable, level));
+    let accuracy = match excluded(s, Quantity::EndToEnd, variable, level) {
+        Some(none) => none,
+        None => end_to_end(s, variable, level, &[attention.clone(), recall.clone()]),
+    };
+    [attention, recall, accuracy]
+}
+
 /// End-to-end accuracy is below those of attention and recall, so the search starts from the
 /// stricter of their thresholds.
-fn end_to_end(s: &Setting, variable: Variable, level: f64) -> Threshold {
-    let parts = [
-        finite_size(s, Quantity::Attention, variable, level),
-        finite_size(s, Quantity::Recall, variable, level),
-    ];
+fn end_to_end(s: &Setting, variable: Variable, level: f64, parts: &[Threshold; 2]) -> Threshold {
     let seeds: Vec<f64> = parts.iter().filter_map(Threshold::value).collect();
     // A part that is met everywhere, or does not depend on the variable, has no seed.
     let seed = if variable.helps() {
@@ -599,7 +617,7 @@ fn end_to_end(s: &Setting, variable: Variable, level: f64) -> Threshold {
         seeds.iter().copied().fold(f64::NAN, f64::min)
     };
     if seed.is_nan() {
-        for part in &parts {
+        for part in parts {
             if let Threshold::Unreachable { reason } = part
                 && !reason.contains("does not depend")
             {
