@@ -4,7 +4,7 @@ use crate::attention::{TrialBudget, imbalance_fluctuation, nominal_signal};
 use crate::gauss;
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_5, HERMITE_7, factor_nodes, norm_nodes};
-use crate::recall::{class_weights, is_dense, recall_given};
+use crate::recall::{Foreign, Weights, class_weights, is_dense, recall_beside, recall_given};
 use crate::setting::{Attention, Embedding, Labels, Model, Samples, Setting};
 
 /// One state of a trial: the score advantage of the informative position over the noise.
@@ -384,18 +384,99 @@ pub(crate) fn advanced_attention_accuracy(s: &Setting, advantage: f64) -> f64 {
 const GRID: f64 = 1.0 / 16.0;
 const DENSE_CELLS: usize = 24;
 
+/// Weights of competing labels where wrong attention leaves the mean square `load`. Attention is a
+/// step of the token's score, so that a share of the labels has all its samples at its own token, and
+/// the others have theirs at the tokens that attract wrong attention, of inverse number `crowd`; there
+/// the root of the sum of squares counts (note, section 4).
+fn stored_weights(s: &Setting, weights: &Weights, load: f64, crowd: f64) -> Weights {
+    let square: f64 = weights.iter().map(|(k, p)| p * k * k).sum();
+    let share = (load - square + 1.0).clamp(0.0, 1.0);
+    if s.trigger_in_values || share == 1.0 {
+        // With the trigger in the values the weight is that of its association as well.
+        return weights.clone();
+    }
+    let apart = (square - 1.0).max(0.0) + share * share * crowd;
+    let mut mixed: Weights = weights.iter().map(|&(k, p)| (k, p * share)).collect();
+    mixed.push((apart.sqrt(), 1.0 - share));
+    mixed
+}
+
 /// Recall probabilities by number of hits, tabulated once for a few loads.
 struct RecallTable {
     loads: Vec<f64>,
     /// `recall[load][k]` for `kappa = k V/N`, or `kappa = k GRID` where classes are dense.
     recall: Vec<Vec<f64>>,
-    /// Noise scale of a competing logit at unit load, in the same units.
-    noise: f64,
     unit: f64,
+    /// What foreign samples leave of it; not needed where classes are dense.
+    foreign: Option<ForeignTable>,
+}
+
+/// Loss to labels that wrong attention has stored at the token (note, eq. 16).
+struct ForeignTable {
+    /// Numbers of own hits that are tabulated.
+    hits: Vec<usize>,
+    /// `rate[number][hits]`: `-log` of the share of right answers kept, per foreign sample, numbers
+    /// in the order of [`FOREIGN`].
+    rate: Vec<Vec<f64>>,
+}
+
+/// Mean numbers of foreign samples at which their effect is tabulated.
+const FOREIGN: [f64; 5] = [0.2, 1.0, 4.0, 12.0, 36.0];
+
+impl ForeignTable {
+    fn new(s: &Setting, weights: &Weights, load: f64, clean: &[f64], clutter: f64) -> Self {
+        let unit = sample_weight(s);
+        let mut hits = Vec::new();
+        let mut k = 0;
+        while k < clean.len() {
+            hits.push(k);
+            k += 1 + k / 4;
+        }
+        let rate = FOREIGN
+            .iter()
+            .map(|&number| {
+                let foreign = Foreign {
+                    number,
+                    weight: unit,
+                };
+                hits.iter()
+                    .map(|&k| {
+                        let kappa = k as f64 * unit;
+                        let kept = recall_beside(s, kappa, load, weights, clutter, foreign);
+                        let share = kept.max(1e-300) / clean[k].max(1e-300);
+                        -share.min(1.0).ln() / number
+                    })
+                    .collect()
+            })
+            .collect();
+        ForeignTable { hits, rate }
+    }
+
+    /// Share of right answers kept, interpolated in the logarithm of the number and in the hits.
+    fn kept(&self, k: usize, number: f64) -> f64 {
+        if number <= 0.0 {
+            return 1.0;
+        }
+        let along = |row: &[f64]| {
+            let i = self.hits.partition_point(|h| *h <= k).max(1) - 1;
+            let Some(next) = self.hits.get(i + 1) else {
+                return row[i];
+            };
+            let t = (k - self.hits[i]) as f64 / (next - self.hits[i]) as f64;
+            row[i] * (1.0 - t) + row[i + 1] * t
+        };
+        let i = FOREIGN
+            .partition_point(|x| *x <= number)
+            .clamp(1, FOREIGN.len() - 1);
+        let (low, high) = (FOREIGN[i - 1], FOREIGN[i]);
+        let t = ((number / low).ln() / (high / low).ln()).clamp(0.0, 1.0);
+        let rate = along(&self.rate[i - 1]) * (1.0 - t) + along(&self.rate[i]) * t;
+        (-number * rate).exp()
+    }
 }
 
 impl RecallTable {
-    fn new(s: &Setting, clutter: f64) -> Self {
+    fn new(s: &Setting, clutter: f64, crowd: f64) -> Self {
         let weights = class_weights(s, 1.0);
         let (unit, top) = if is_dense(s) {
             (GRID, DENSE_CELLS)
@@ -408,22 +489,28 @@ impl RecallTable {
         let recall = loads
             .iter()
             .map(|&load| {
+                let competitors = stored_weights(s, &weights, load, crowd);
                 (0..=top)
-                    .map(|k| recall_given(s, k as f64 * unit, load, &weights, clutter))
+                    .map(|k| recall_given(s, k as f64 * unit, load, &competitors, clutter))
                     .collect()
             })
             .collect();
-        let (zi, zo) = (Moments::input(s), Moments::output(s));
-        let v = s.vocab as f64;
-        let noise = ((1.0 + excess) * zi.overlap * (v * zo.overlap + 1.0) + zo.overlap)
-            .sqrt()
-            .max(1e-12);
         RecallTable {
             loads,
             recall,
-            noise,
             unit,
+            foreign: None,
         }
+    }
+
+    /// Tabulates the loss to foreign samples too.
+    fn with_foreign(mut self, s: &Setting, clutter: f64, crowd: f64) -> Self {
+        if !is_dense(s) {
+            let (load, clean) = (self.loads[1], &self.recall[1]);
+            let weights = stored_weights(s, &class_weights(s, 1.0), load, crowd);
+            self.foreign = Some(ForeignTable::new(s, &weights, load, clean, clutter));
+        }
+        self
     }
 
     /// Interpolated in the load, linearly.
@@ -459,11 +546,9 @@ impl RecallTable {
             .iter()
             .enumerate()
             .filter(|(_, w)| w.1 > 1e-7)
-            .map(|(k, &(kappa, p))| {
-                // A foreign sample writes a competing label of weight one sample.
-                let gap = kappa - self.unit;
-                let lose = gauss::cdf(-gap / (std::f64::consts::SQRT_2 * self.noise));
-                p * self.at(k, load) * (-wrong * lose).exp()
+            .map(|(k, &(_, p))| {
+                let kept = self.foreign.as_ref().map_or(1.0, |f| f.kept(k, wrong));
+                p * self.at(k, load) * kept
             })
             .sum()
     }
@@ -483,6 +568,74 @@ pub fn end_to_end_accuracy(s: &Setting) -> f64 {
     accuracy.clamp(0.0, 1.0) // quadrature weights sum to one up to rounding
 }
 
+/// A token in a state of the trial, as the third step stores it.
+struct StoredToken {
+    weight: f64,
+    /// Chance that it is attended where it is informative.
+    attended: f64,
+    /// Mean number of samples of other labels that attend to it.
+    foreign: f64,
+}
+
+/// What the third step stores in a state of the trial.
+struct StoredState {
+    weight: f64,
+    tokens: Vec<StoredToken>,
+    /// Mean square and variance over tokens of the chance to be attended.
+    square: f64,
+    variance: f64,
+    /// Inverse number of the tokens that attract wrong attention.
+    crowd: f64,
+}
+
+impl StoredState {
+    fn new(s: &Setting, t: TrialState, competitors: f64, per_class: f64) -> Self {
+        let rivals = s.len as f64 - 1.0;
+        // To attract, a token of score g must top L - 2 others and the informative position.
+        let attracted = |g: f64| {
+            if t.ratio.is_infinite() {
+                return 0.0;
+            }
+            let behind = gauss::cdf(t.shape.normal(t.shape.score(g) - t.ratio));
+            rivals * gauss::cdf_power(g, (rivals - 1.0).max(0.0)) * behind
+        };
+        let tokens: Vec<StoredToken> = token_nodes()
+            .map(|(g, weight)| StoredToken {
+                weight,
+                attended: hit(&t, g, competitors),
+                foreign: per_class * attracted(g),
+            })
+            .collect();
+        let mean = |f: &dyn Fn(&StoredToken) -> f64| tokens.iter().map(|x| x.weight * f(x)).sum();
+        let (share, square): (f64, f64) = (mean(&|x| x.attended), mean(&|x| x.attended.powi(2)));
+        let (met, met2): (f64, f64) = (mean(&|x| x.foreign), mean(&|x| x.foreign.powi(2)));
+        let crowd = if met > 0.0 {
+            (met2 / (met * met * s.vocab as f64)).min(1.0)
+        } else {
+            0.0
+        };
+        StoredState {
+            weight: t.weight,
+            square,
+            variance: (square - share * share).max(0.0),
+            crowd,
+            tokens,
+        }
+    }
+
+    /// Mean number of foreign samples at an attended token, over all.
+    fn foreign(&self) -> f64 {
+        let met = self
+            .tokens
+            .iter()
+            .map(|x| x.weight * x.attended * x.foreign);
+        self.weight * met.sum::<f64>()
+    }
+}
+
+/// Least mean number of foreign samples at an attended token that is worth a table.
+const FEW_FOREIGN: f64 = 1e-4;
+
 fn argmax_accuracy(s: &Setting) -> f64 {
     let n = effective_competitors(s);
     let excess = crate::labels::LabelMoments::of(s).square - 1.0;
@@ -490,28 +643,40 @@ fn argmax_accuracy(s: &Setting) -> f64 {
         Samples::Finite(n) => n as f64 / s.vocab as f64,
         Samples::Infinite => 0.0,
     };
-    let rivals = s.len as f64 - 1.0;
-    let table = RecallTable::new(s, 0.0);
-    let mut total = 0.0;
-    for t in trial_states(s) {
-        let hits: Vec<(f64, f64, f64)> =
-            token_nodes().map(|(g, w)| (g, w, hit(&t, g, n))).collect();
-        let load = hits.iter().map(|(_, w, a)| w * a * a).sum::<f64>() + excess;
-        for (g, w, a) in hits {
-            if w * a < 1e-9 {
-                continue;
+    let states: Vec<StoredState> = trial_states(s)
+        .into_iter()
+        .map(|t| StoredState::new(s, t, n, per_class))
+        .collect();
+    let spread: f64 = states.iter().map(|t| t.weight * t.variance).sum();
+    let crowd = if spread > 0.0 {
+        let shared = states.iter().map(|t| t.weight * t.variance * t.crowd);
+        shared.sum::<f64>() / spread
+    } else {
+        0.0
+    };
+    let met: f64 = states.iter().map(StoredState::foreign).sum();
+    let mut table = RecallTable::new(s, 0.0, crowd);
+    if met > FEW_FOREIGN {
+        table = table.with_foreign(s, 0.0, crowd);
+    }
+    let (mut total, mut attended) = (0.0, 0.0);
+    for t in &states {
+        let load = t.square + t.variance * t.crowd + excess;
+        for token in &t.tokens {
+            let p = t.weight * token.weight * token.attended;
+            attended += p;
+            if token.weight * token.attended >= 1e-9 {
+                total += p * table.mean(s, token.attended, load, token.foreign);
             }
-            // Foreign samples that attend to this token: it must top L - 2 others and the
-            // informative position.
-            let wrong = if t.ratio.is_finite() {
-                per_class * rivals * gauss::cdf_power(g, rivals - 1.0) * gauss::cdf(g - t.ratio)
-            } else {
-                0.0
-            };
-            total += t.weight * w * a * table.mean(s, a, load, wrong);
         }
     }
-    total
+    // A wrong position answers with any other label as likely as with the right one.
+    let by_chance = if attended > 0.0 {
+        (1.0 - attended) * (1.0 - total / attended) / (s.vocab as f64 - 1.0)
+    } else {
+        1.0 / s.vocab as f64
+    };
+    total + by_chance
 }
 
 /// Mean softmax weight on the informative position at strength `G` (note, eq. 11).
@@ -877,6 +1042,55 @@ mod tests {
         assert!(attention_weight(&s, 60.0) > 0.999);
         // Without noise, G = 0 is uniform attention.
         assert!((attention_weight(&s, 1e-6) - 1.0 / 12.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn misses_crowd_at_few_tokens() {
+        // Eq. (8) by its definition: normal scores, argmax attention over whole batches, and the mean
+        // over labels of the squared weights stored for each, less what all labels have alike. Fails
+        // without the crowding (a tenth of the load here).
+        let (v, len, n, ratio, trials) = (60usize, 60usize, 480usize, 2.2, 300);
+        let s = Setting::new(v, 20, len, n as u64);
+        let state = TrialState {
+            weight: 1.0,
+            ratio,
+            relative_signal: 1.0,
+            pairs: (0.0, 0.0),
+            shape: Shape::Normal,
+        };
+        let stored = StoredState::new(&s, state, effective_competitors(&s), n as f64 / v as f64);
+        let excess = (v as f64 - 1.0) / n as f64;
+        let stated = stored.square + stored.variance * stored.crowd + excess;
+        let mut rng = Lcg(83);
+        let mut load = 0.0;
+        for _ in 0..trials {
+            let scores: Vec<f64> = (0..v).map(|_| rng.normal()).collect();
+            let mut weights = vec![vec![0.0; v]; v];
+            for _ in 0..n {
+                let label = rng.below(v);
+                let (mut best, mut at) = (scores[label] + ratio, label);
+                for _ in 1..len {
+                    let token = rng.below(v);
+                    if scores[token] > best {
+                        (best, at) = (scores[token], token);
+                    }
+                }
+                weights[at][label] += v as f64 / n as f64;
+            }
+            for of_token in &weights {
+                let mean = of_token.iter().sum::<f64>() / v as f64;
+                load += of_token.iter().map(|w| (w - mean).powi(2)).sum::<f64>();
+            }
+        }
+        let measured = load / (v * trials) as f64;
+        let ratio = measured / stated;
+        println!(
+            "{measured} {stated} {} {}",
+            stored.variance * stored.crowd,
+            stored.square
+        );
+        assert!(stored.variance * stored.crowd > 0.08 * stated);
+        assert!((ratio - 1.0).abs() < 0.04, "{ratio}");
     }
 
     #[test]

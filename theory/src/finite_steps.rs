@@ -55,31 +55,75 @@ pub fn step_deviation(s: &Setting) -> Option<StepDeviation> {
         at.map_or(0.0, |i| noise.variance[i])
     };
 
-    // Along Sigma mu and Sigma^2 mu.
-    let m1 = zo.t2 * labels.imbalance * (1.0 / v + own);
+    // What the samples share: along Sigma mu, along Sigma^2 mu, and in directions of their own.
+    // The informative tokens of a label met by those of its own samples (1/L^2), and by themselves
+    // within a sequence (2/L^2).
+    let excess = labels.square - 1.0;
+    let informative = if excess > 0.0 {
+        (labels.cube - 2.0 * labels.square + 1.0) / (excess * len * len * v)
+    } else {
+        0.0
+    };
+    let doubled = 2.0 / (len * len * v);
+    // The mean of the batch's tokens scatters about mu.
+    let batch = 1.0 + v * inv / len;
+    // E |mu|^4 = (1 + 2/d) (E |mu|^2)^2, and one more factor 1 + 4/d with mu itself.
+    let length = 1.0 + 2.0 * zi.overlap;
+    let longer = length * (1.0 + 4.0 * zi.overlap);
+    let along = 1.0 / v + own + informative;
+    let m1 = zo.t2 * labels.imbalance * (along + doubled);
     let m2 = zo.t2 * table;
     let t5 = fifth(s.input, s.vocab, s.dim_in);
-    let coherent =
-        l * l * zi.mean_factor / v * (m1 * m1 * zi.t3 + 2.0 * m1 * m2 * zi.t4 + m2 * m2 * t5);
+    let imbalanced = zo.t4 * labels.imbalance * labels.imbalance * along * along;
+    let coherent = l * l * zi.mean_factor / v
+        * ((m1 * m1 + 2.0 * imbalanced) * longer * zi.t3
+            + 2.0 * m1 * m2 * length * zi.t4
+            + m2 * m2 * batch * t5
+            + zo.t4 * labels.imbalance * table * zi.mean_squared * length * zi.t3);
     // Off-diagonal labels, read by what all samples share.
-    let shared = labels.imbalance * (1.0 / v + own).powi(2) + table * zi.mean_squared;
+    let shared = labels.imbalance * along.powi(2) * length + table * zi.mean_squared * batch;
     let random = l * l * zo.t4 * shared * table * zi.t4;
     // Tokens of the own sequence.
-    let pair = zo.t2 * zo.t2 * table * table * zi.t4 + zo.t4 * (table * zi.t2).powi(2);
-    let flow = inv * pair * zi.t2 / (len * len);
-    // Lengths of the tokens as `H` sees them.
-    let lengths = (l / len).powi(2) * 2.0 * pair * zi.t2 / v;
+    let pair =
+        zo.t2 * zo.t2 * table * table * zi.t4 + zo.t4 * table * table * (zi.t2 * zi.t2 + zi.t4);
+    // A long token meets others with a larger score, too.
+    let long = if zi.overlap > 0.0 {
+        table * table * (zo.t2 * zo.t2 * zi.t6 + zo.t4 * zi.t2 * zi.t4)
+    } else {
+        0.0
+    };
+    let mean_read = m1 * m1 * zi.mean_squared
+        + zi.mean_factor / v * (2.0 * m1 * m2 * zi.t2 + m2 * m2 * zi.t3)
+        + zo.t4 * shared * table * zi.t2;
+    let flow =
+        inv * ((pair * zi.t2 + 2.0 * long) / (len * len) + l.powi(3) / len * mean_read * zi.t2);
+    // Lengths of the tokens as `H` sees them; pairs of a token with itself are no pairs.
+    let itself = (zo.t2 * table * zi.t2).powi(2) / v;
+    let lengths = (l / len).powi(2) * (2.0 * (pair - itself) * zi.t2 + 8.0 * long) / v;
+    // A sample meets what it wrote itself, in its own tokens and in those of its label, along the
+    // lengths again.
+    let stored = 1.0 / (len * v);
+    let slope = zi.norm_slope * zi.norm_variance;
+    let written = slope * (zo.t2 * table).powi(2) * inv * l * l / (len * len)
+        + l * l * inv / len.powi(3)
+            * (2.0 * stored * labels.square * zo.t4 * table * zi.t2
+                + slope * zo.t2 * zo.t2 * table * labels.square * stored
+                + stored.powi(3)
+                    * (zo.k2 * labels.square_variance
+                        + (zo.k2 - zo.t2 * zo.t2) * labels.square.powi(2)));
+    let met = if zi.overlap > 0.0 {
+        2.0 * written * zi.t2 / v
+    } else {
+        0.0
+    };
     // A sample's own value.
     let incoherent =
         (term("mean_bias_flow") + term("gradient_noise") + term("signal_noise")) * zo.t4 / zo.t2
             + (term("population") + term("label_count") + term("trigger")) * zo.t2 * zo.t2;
-    let tokens =
-        unit.powi(4) * (coherent + random + flow + lengths) + (unit * own).powi(2) * incoherent;
+    let tokens = unit.powi(4) * (coherent + random + flow + lengths + met)
+        + (unit * own).powi(2) * incoherent;
 
     let signal = -unit * own * zo.t2;
-    let mean_read = m1 * m1 * zi.mean_squared
-        + zi.mean_factor / v * (2.0 * m1 * m2 * zi.t2 + m2 * m2 * zi.t3)
-        + zo.t4 * shared * table * zi.t2;
     let signal_spread =
         unit.powi(4) * (l / len).powi(2) * inv * (mean_read + pair * (1.0 + 2.0 / len) / len);
 

@@ -92,6 +92,22 @@ fn binomial(n: usize, p: f64) -> Vec<f64> {
         .collect()
 }
 
+/// Samples of other labels that are stored at a token, because a wrong position was attended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Foreign {
+    /// Mean number; Poisson.
+    pub number: f64,
+    /// Weight of each, `V/N`.
+    pub weight: f64,
+}
+
+impl Foreign {
+    const NONE: Foreign = Foreign {
+        number: 0.0,
+        weight: 0.0,
+    };
+}
+
 /// Chance that a token of weight `kappa` is recalled (note, eq. 3), when the mean squared weight
 /// of all classes is `load` and `competitors` are the weights of the other classes.
 ///
@@ -103,6 +119,18 @@ pub(crate) fn recall_given(
     load: f64,
     competitors: &Weights,
     clutter: f64,
+) -> f64 {
+    recall_beside(s, kappa, load, competitors, clutter, Foreign::NONE)
+}
+
+/// [`recall_given`] where other labels are stored at the token too (`accuracy.md`, eq. 16).
+pub(crate) fn recall_beside(
+    s: &Setting,
+    kappa: f64,
+    load: f64,
+    competitors: &Weights,
+    clutter: f64,
+    foreign: Foreign,
 ) -> f64 {
     let (zi, zo) = (Moments::input(s), Moments::output(s));
     let labels = LabelMoments::of(s);
@@ -141,6 +169,9 @@ pub(crate) fn recall_given(
             let met = if carried > 0.0 { trigger + shared } else { 0.0 };
             let stored =
                 load * (n * length * zi.overlap + clutter) + met * met * v * v * labels.imbalance;
+            // What a foreign sample adds to its label's logit, per unit of pull.
+            let beside = foreign.weight * (z2 + shared);
+            let stored = stored + foreign.number * beside * beside;
             for &(zz, wo) in &norm_nodes(&HERMITE_3, zo.norm_variance) {
                 for &(x, wx) in &norm_nodes(&HERMITE_3, direction) {
                     let token = kappa * (z2 + shared) + (kappa - 1.0) * met;
@@ -163,7 +194,15 @@ pub(crate) fn recall_given(
                             shift: met,
                             sphere,
                         };
-                        beat_all(token * zz + o, &field, &classes, n)
+                        let score = token * zz + o;
+                        let lead = beat_all(score, &field, &classes, n);
+                        if foreign.number == 0.0 || lead == 0.0 {
+                            return lead;
+                        }
+                        let plain = field.tail(score, 0.0, load);
+                        let lost = field.tail(score, beside * field.pull, load);
+                        let worse = (lost - plain).max(0.0) / (1.0 - plain).max(1e-300);
+                        lead * (-foreign.number * worse.min(1.0)).exp()
                     });
                     total += wz * wt * wo * wx * p;
                 }
@@ -442,6 +481,63 @@ mod tests {
             let ratio = measured / stated;
             assert!((ratio - 1.0).abs() < 0.1, "{law:?} {measured} {stated}");
         }
+    }
+
+    #[test]
+    fn labels_stored_at_a_foreign_token_win_as_stated() {
+        // V2 with three own samples of weight 1/4 at each token and a Poisson number of samples of other
+        // labels. Fails if a foreign sample is left out (.08), moves its label by 1.4 of its weight, or
+        // is taken to win apart from the token's own noise (eq. 16 of accuracy.md).
+        let (v, d, trials) = (120usize, 60usize, 100);
+        let (hits, mean, weight) = (3.0f64, 3.0, 0.25);
+        let s = Setting::new(v, d, 5, 4 * v as u64);
+        let load = hits * hits * weight * weight + mean * weight * weight;
+        let counts = poisson(mean);
+        let mut rng = Lcg(29);
+        let mut rates = Vec::new();
+        for _ in 0..trials {
+            let (input, output) = (rng.table(v, d, false), rng.table(v, d, false));
+            let (centre, _) = mean_and_covariance(&output);
+            let mut value = vec![vec![0.0; d]; d];
+            let mut store = |label: usize, token: usize, k: f64| {
+                for ((row, a), c) in value.iter_mut().zip(&output[label]).zip(&centre) {
+                    for (x, b) in row.iter_mut().zip(&input[token]) {
+                        *x += k * (a - c) * b;
+                    }
+                }
+            };
+            for token in 0..v {
+                store(token, token, hits * weight);
+                let mut left = rng.uniform();
+                for p in &counts {
+                    left -= p;
+                    if left < 0.0 {
+                        break;
+                    }
+                    store(rng.below(v), token, weight);
+                }
+            }
+            let right = (0..v).filter(|&y| {
+                let w = apply(&value, &input[y]);
+                let own = dot(&output[y], &w);
+                (0..v).all(|j| j == y || dot(&output[j], &w) < own)
+            });
+            rates.push(right.count() as f64 / v as f64);
+        }
+        let n = f64::from(trials);
+        let measured = rates.iter().sum::<f64>() / n;
+        let error = (rates.iter().map(|x| (x - measured).powi(2)).sum::<f64>()).sqrt() / n;
+        let weights = vec![(load.sqrt(), 1.0)];
+        let with = |number| {
+            let foreign = Foreign { number, weight };
+            recall_beside(&s, hits * weight, load, &weights, 0.0, foreign)
+        };
+        let (stated, without) = (with(mean), with(0.0));
+        assert!(without - stated > 0.04, "{without} {stated}");
+        assert!(
+            (measured - stated).abs() < 2.0 * error + 0.01,
+            "{measured} +- {error}, stated {stated}, without {without}"
+        );
     }
 
     #[test]
