@@ -292,10 +292,10 @@ fn end_to_end_accuracy_with_argmax_and_softmax() {
 
 #[test]
 fn end_to_end_accuracy_where_training_attention_errs() {
-    // Eq. (16) of accuracy.md: two fifths to three quarters of the samples store their label at a wrong
+    // Eq. (8), (9) and (16) of accuracy.md: half and more of the samples store their label at a wrong
     // token. Accuracy less its predicted ratio to attention, so that the scatter of attention between
-    // trials drops out. Fails without the chance of a right answer from a wrong position or if stored
-    // labels win apart from the token's own noise (.009 and .006 too low).
+    // trials drops out. Without the chance of a right answer from a wrong position, and with foreign
+    // labels that win apart from the token's own noise, the prediction is .009 too low at the first.
     for (vocab, dim, len, n) in [(256, 32, 67, 1469), (120, 24, 40, 300)] {
         let s = Setting::new(vocab, dim, len, n);
         let attention = attention_accuracy(&s);

@@ -578,6 +578,7 @@ pub fn end_to_end_accuracy(s: &Setting) -> f64 {
 /// A token in a state of the trial, as the third step stores it.
 struct StoredToken {
     weight: f64,
+    score: f64,
     /// Chance that it is attended where it is informative.
     attended: f64,
     /// Mean number of samples of other labels that attend to it.
@@ -593,6 +594,8 @@ struct StoredState {
     variance: f64,
     /// Inverse number of the tokens that attract wrong attention.
     crowd: f64,
+    /// What they share along the query, in the same measure, for a token of score 1.
+    lean: f64,
 }
 
 impl StoredState {
@@ -609,6 +612,7 @@ impl StoredState {
         let tokens: Vec<StoredToken> = token_nodes()
             .map(|(g, weight)| StoredToken {
                 weight,
+                score: g,
                 attended: hit(&t, g, competitors),
                 foreign: per_class * attracted(g),
             })
@@ -616,17 +620,44 @@ impl StoredState {
         let mean = |f: &dyn Fn(&StoredToken) -> f64| tokens.iter().map(|x| x.weight * f(x)).sum();
         let (share, square): (f64, f64) = (mean(&|x| x.attended), mean(&|x| x.attended.powi(2)));
         let (met, met2): (f64, f64) = (mean(&|x| x.foreign), mean(&|x| x.foreign.powi(2)));
-        let crowd = if met > 0.0 {
-            (met2 / (met * met * s.vocab as f64)).min(1.0)
+        let zi = Moments::input(s);
+        let (crowd, lean) = if met > 0.0 {
+            let crowd = (met2 / (met * met * s.vocab as f64)).min(1.0);
+            let score = mean(&|x| x.foreign * x.score) / met;
+            // Variance of the scores over that of w . z for an independent z.
+            let metric = if zi.overlap > 0.0 {
+                zi.t2 / zi.overlap
+            } else {
+                0.0
+            };
+            (crowd, score * score * zi.overlap * metric * metric)
         } else {
-            0.0
+            (0.0, 0.0)
         };
         StoredState {
             weight: t.weight,
             square,
             variance: (square - share * share).max(0.0),
             crowd,
+            lean,
             tokens,
+        }
+    }
+
+    /// [`Self::crowd`] as a token of a score meets it.
+    fn crowding(&self, score: f64) -> f64 {
+        (self.crowd + score * score * self.lean).min(1.0)
+    }
+
+    /// Mean crowding at an attended token.
+    fn mean_crowding(&self) -> f64 {
+        let tokens = || self.tokens.iter();
+        let all: f64 = tokens().map(|x| x.weight * x.attended).sum();
+        let met = tokens().map(|x| x.weight * x.attended * self.crowding(x.score));
+        if all > 0.0 {
+            met.sum::<f64>() / all
+        } else {
+            0.0
         }
     }
 
@@ -656,7 +687,9 @@ fn argmax_accuracy(s: &Setting) -> f64 {
         .collect();
     let spread: f64 = states.iter().map(|t| t.weight * t.variance).sum();
     let crowd = if spread > 0.0 {
-        let shared = states.iter().map(|t| t.weight * t.variance * t.crowd);
+        let shared = states
+            .iter()
+            .map(|t| t.weight * t.variance * t.mean_crowding());
         shared.sum::<f64>() / spread
     } else {
         0.0
@@ -668,11 +701,12 @@ fn argmax_accuracy(s: &Setting) -> f64 {
     }
     let (mut total, mut attended) = (0.0, 0.0);
     for t in &states {
-        let load = pairs * (t.square + t.variance * t.crowd) + own;
         for token in &t.tokens {
             let p = t.weight * token.weight * token.attended;
             attended += p;
             if token.weight * token.attended >= 1e-9 {
+                let crowded = t.variance * t.crowding(token.score);
+                let load = pairs * (t.square + crowded) + own;
                 total += p * table.mean(s, token.attended, load, token.foreign);
             }
         }
