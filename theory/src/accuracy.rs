@@ -198,6 +198,22 @@ fn coincidence_cube(s: &Setting, pairs: f64) -> f64 {
     step.powi(3) * (n * central(&alone) + pairs * (central(&mates) + 1.0 / v))
 }
 
+/// Third cumulant of a token's score, in units of `S0^3`, from its repeats within a sequence together
+/// with what it meets in other sequences, and with the `imbalance` that reads it, per unit of which
+/// it counts as a repeat rate (note, eq. 15). 0 for tokens that interfere.
+fn repeats_cube(s: &Setting, zo: &Moments, imbalance: f64) -> f64 {
+    let Samples::Finite(samples) = s.samples else {
+        return 0.0;
+    };
+    if s.input != Embedding::Orthonormal {
+        return 0.0;
+    }
+    let n = samples as f64;
+    let rate = (s.len as f64 - 1.0) / s.vocab as f64;
+    let unit = 0.5 * coincidence_step(s, n);
+    unit.powi(3) * n * n * zo.t2 * rate.powi(3) * (36.0 + 21.0 * imbalance)
+}
+
 /// Score that one coincidence gives to its token: `2 l V/N^2`.
 fn coincidence_step(s: &Setting, samples: f64) -> f64 {
     2.0 * (1.0 - 1.0 / s.len as f64) * s.vocab as f64 / (samples * samples)
@@ -239,6 +255,11 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
     } else {
         0.0
     };
+    // With iid labels the batch's own imbalance reads along.
+    let counted = match s.labels {
+        Labels::Iid => (s.len as f64 - 1.0) / s.vocab as f64,
+        Labels::Balanced => 0.0,
+    };
     // Skewness of a squared length in the output space (note, eq. 15).
     let squared = if zo.overlap > 0.0 {
         8f64.sqrt() * zo.t3 / zo.t2.powf(1.5)
@@ -247,7 +268,8 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
     };
     for &(h, wh) in &norm_nodes(&HERMITE_5, imbalance) {
         let b = TrialBudget::new(s, h);
-        let lengths = squared * b.gradient_noise.max(0.0).powf(1.5);
+        let lengths = squared * b.gradient_noise.max(0.0).powf(1.5) * (1.0 + 0.75 * counted)
+            + repeats_cube(s, &zo, counted);
         let fluctuation = spread_fluctuation(&zi, b.bias_share);
         for &(z, wz) in &norm_nodes(&HERMITE_5, zi.norm_variance) {
             let crosstalk = b.crosstalk(z);
@@ -268,12 +290,14 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
                     let sd = (sd * sd - counted).max(0.0).sqrt().max(TIE * pairs.step);
                     for &(k, p) in &pairs.number {
                         let rate = alone + k * shared;
-                        // Many coincidences are not counted one by one: a skewed law has them.
-                        let many = rate > COUNTED_COINCIDENCES;
+                        // Many coincidences are not counted one by one, nor those that what dense
+                        // outputs pick up drowns (a law with a mode): a skewed law has them.
                         let all = (sd * sd + pairs.step.powi(2) * rate).sqrt();
+                        let skewed = Shape::skewed(all * all, coincidence_cube(s, k) + lengths);
+                        let mode = matches!(skewed, Shape::Gamma { shape } if shape >= 1.0);
+                        let many = rate > COUNTED_COINCIDENCES || (mode && zo.overlap > 0.0);
                         let (spread, pairs_of_token, shape) = if many {
-                            let shape = Shape::skewed(all * all, coincidence_cube(s, k) + lengths);
-                            (all, (0.0, 0.0), shape)
+                            (all, (0.0, 0.0), skewed)
                         } else {
                             (sd, (rate, pairs.step / sd), Shape::Normal)
                         };
@@ -1254,6 +1278,62 @@ mod tests {
             let ratio = measured / spread_fluctuation(&zi, share);
             assert!((ratio - 1.0).abs() < 0.2, "share {share}: {ratio}");
         }
+    }
+
+    #[test]
+    fn repeats_join_what_other_sequences_write() {
+        // Eq. (15) as a whole: one-hot tokens, dense outputs, few samples, iid labels. Third cumulant of a
+        // token's score over tokens and batches. Fails without the joint part (half of it).
+        let (v, d, len, n, trials) = (140usize, 20usize, 42usize, 22usize, 1200);
+        let s = Setting::new(v, d, len, n as u64)
+            .with_embeddings(Embedding::Orthonormal, Embedding::Gaussian);
+        let zo = Moments::output(&s);
+        let rate = (len as f64 - 1.0) / v as f64;
+        let joint = repeats_cube(&s, &zo, rate);
+        let unit = 0.5 * coincidence_step(&s, n as f64);
+        let triangles =
+            unit.powi(3) * (n as f64).powi(3) * zo.t3 * rate.powi(3) * (8.0 + 6.0 * rate);
+        let pairs = (n * n) as f64 / (2.0 * v as f64);
+        let stated = coincidence_cube(&s, pairs) + triangles + joint;
+        let mut rng = Lcg(59);
+        let (mut cube, mut count) = (0.0, 0.0);
+        let scale = v as f64 / (n * n) as f64;
+        for _ in 0..trials {
+            let table = rng.table(v, d, false);
+            let (mean, _) = mean_and_covariance(&table);
+            let mut met = vec![vec![0.0; d]; v];
+            let batch: Vec<(Vec<f64>, Vec<usize>)> = (0..n)
+                .map(|_| {
+                    let y = rng.below(v);
+                    let z: Vec<f64> = table[y].iter().zip(&mean).map(|(a, b)| a - b).collect();
+                    let tokens: Vec<usize> = (0..len)
+                        .map(|i| if i == 0 { y } else { rng.below(v) })
+                        .collect();
+                    (z, tokens)
+                })
+                .collect();
+            for (z, tokens) in &batch {
+                for &t in tokens {
+                    for (a, x) in met[t].iter_mut().zip(z) {
+                        *a += x;
+                    }
+                }
+            }
+            let mut score = vec![0.0; v];
+            for (z, tokens) in &batch {
+                let read: Vec<f64> = tokens.iter().map(|&t| dot(&met[t], z)).collect();
+                let mean = read.iter().sum::<f64>() / len as f64;
+                for (&t, r) in tokens.iter().zip(&read) {
+                    score[t] += scale * (r - mean);
+                }
+            }
+            let mean = score.iter().sum::<f64>() / v as f64;
+            cube += score.iter().map(|x| (x - mean).powi(3)).sum::<f64>();
+            count += v as f64;
+        }
+        let ratio = cube / count / stated;
+        assert!(joint > 0.35 * stated, "{joint} {stated}");
+        assert!((ratio - 1.0).abs() < 0.25, "{ratio}");
     }
 
     #[test]
