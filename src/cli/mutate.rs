@@ -160,8 +160,13 @@ fn terms_table(out: &mut String, outcome: &Outcome) {
             factor(reach.above, "no factor"),
             factor(reach.below, "no factor"),
         );
-        for row in own().filter(|r| r.verdict != Fate::Refuted) {
+        let plain = |r: &&TermRow| r.verdict == Fate::Supported && !r.defect;
+        for row in own().filter(|r| r.verdict != Fate::Refuted && !plain(r)) {
             term_line(out, row);
+        }
+        let small: Vec<&str> = own().filter(plain).map(|r| r.mutation.as_str()).collect();
+        if !small.is_empty() {
+            let _ = writeln!(out, "  supported     below detection: {}", small.join("; "));
         }
     }
     let s = &terms.summary;
