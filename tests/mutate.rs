@@ -203,7 +203,10 @@ fn a_term_is_judged_over_the_whole_report() {
     let reach = |terms: &Terms| {
         let mut all = terms.reach.iter();
         let found = all.find(|r| r.formula == "attention.cross").unwrap();
-        (found.above.unwrap_or(f64::INFINITY), found.experiments.len())
+        (
+            found.above.unwrap_or(f64::INFINITY),
+            found.experiments.len(),
+        )
     };
     let ((far, one), (near, two)) = (reach(&alone), reach(&both));
     assert!(near < far, "{near} {far}");

@@ -299,9 +299,7 @@ pub(super) fn analyse(
         median_error(&observations),
         ratio_fit.tau_squared.unwrap_or(0.0).sqrt(),
     ));
-    findings
-        .notes
-        .push(prediction(&factors, &fit, symbol)?);
+    findings.notes.push(prediction(&factors, &fit, symbol)?);
     findings
         .figures
         .extend(figures(experiment, words, &factors, points, &fit, test));

@@ -41,7 +41,13 @@ fn measure(
     };
     // A root of a mean square, unless it is the signal itself.
     let power = if score == Score::Signal { 1.0 } else { 0.5 };
-    Estimate::new(power * mean.value, power * mean.standard_error, mean.df, 0.95).map(Some)
+    Estimate::new(
+        power * mean.value,
+        power * mean.standard_error,
+        mean.df,
+        0.95,
+    )
+    .map(Some)
 }
 
 /// The laws as measured, with the formula's values.
