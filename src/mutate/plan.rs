@@ -1,10 +1,9 @@
 //! Which changes are made for which experiment.
 
-use recall_theory::noise::Noise;
 use recall_theory::{Setting, registry};
 
 use super::mutant::{Change, DesignSize, Mutant, Site};
-use crate::experiment::{Factors, Predictor, Theory, at};
+use crate::experiment::{Factors, Predictor, Theory, at, noise_of};
 use crate::spec::{
     Criterion, Design, Experiment, Exponents, Kind, Quantity, Score, SearchAxis, SweepAxis,
 };
@@ -137,7 +136,7 @@ fn visible_terms(kind: &Kind, settings: &[Setting]) -> Vec<&'static str> {
 fn terms(settings: &[Setting]) -> Vec<&'static str> {
     let mut names = Vec::new();
     for s in settings {
-        for (name, variance) in Noise::of(s).terms {
+        for &(name, variance) in &noise_of(s).terms {
             if variance > 0.0 && !names.contains(&name) {
                 names.push(name);
             }
@@ -332,8 +331,11 @@ pub fn plan_terms(experiments: &[(&Experiment, Vec<Setting>)]) -> Vec<PlannedTer
             });
             found[slot].0.experiments.push(index);
             found[slot].1.extend(asked.iter().filter(|s| {
-                let all = Noise::of(s).terms;
-                all.iter().any(|(name, v)| *name == term && *v > 0.0)
+                let noise = noise_of(s);
+                noise
+                    .terms
+                    .iter()
+                    .any(|(name, v)| *name == term && *v > 0.0)
             }));
         }
     }
