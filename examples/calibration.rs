@@ -10,7 +10,7 @@ use recall_capacity::stats::cells::{CellError, Scatter, change_along, mean_error
 use recall_capacity::stats::crossing::{CrossingOptions, RatioRow, ratio_crossing};
 use recall_capacity::stats::curvature::curvature_test;
 use recall_capacity::stats::equivalence::{bound_test, compare};
-use recall_capacity::stats::interval::{Estimate, mean_of_seeds};
+use recall_capacity::stats::interval::{Estimate, log_mean_of_seeds, mean_of_seeds};
 use recall_capacity::stats::link::{Link, Shape};
 use recall_capacity::stats::multiplicity::holm;
 use recall_capacity::stats::power::test_power;
@@ -381,6 +381,31 @@ fn slope(points: Points, repeats: usize) -> Rate {
     Ok((hits, repeats))
 }
 
+/// One more response at the centre of the design, with the errors of the middle of it.
+fn prediction(points: Points, repeats: usize) -> Rate {
+    let mut rng = ChaCha8Rng::seed_from_u64(114);
+    let mut hits = 0;
+    for _ in 0..repeats {
+        let rows = observations(points, &mut rng);
+        let names = &["a", "b", "c"][..rows[0].regressors.len()];
+        let fit = fit_loglog(names, &rows, &RegressionOptions::default())?;
+        let (error, tau) = match points {
+            Points::Region => (0.07, 0.0),
+            Points::Heteroscedastic => (0.05, 0.07),
+            _ => (0.11, 0.05),
+        };
+        let law: f64 = fit
+            .centres
+            .iter()
+            .zip([1.5, -1.0, 0.5])
+            .map(|(x, b)| b * x)
+            .sum();
+        let new = law + error * normal(&mut rng) + tau * normal(&mut rng);
+        hits += usize::from(holds(&fit.prediction(0.95)?, new));
+    }
+    Ok((hits, repeats))
+}
+
 /// Laws that are called bent, where the slope on the first regressor changes by `change` over its
 /// range.
 fn bent(change: f64, repeats: usize) -> Rate {
@@ -491,26 +516,18 @@ fn constant(n: usize, repeats: usize) -> Rate {
     Ok((hits, repeats))
 }
 
-/// Logarithm of a mean square, by the delta method: sizes of scores.
-fn log_mean_square(n: usize, repeats: usize) -> Rate {
+/// Logarithm of a mean square: sizes of scores. `draw` has a mean of one.
+fn log_mean_square(n: usize, draw: impl Fn(&mut ChaCha8Rng) -> f64, repeats: usize) -> Rate {
     let mut rng = ChaCha8Rng::seed_from_u64(110);
     let mut hits = 0;
     for _ in 0..repeats {
-        let squares: Vec<f64> = (0..n).map(|_| (0.6 * normal(&mut rng)).exp()).collect();
-        let m = mean_of_seeds(&squares, 0.95)?;
-        let e = Estimate::new(
-            0.5 * m.value.ln(),
-            0.5 * m.standard_error / m.value,
-            m.df,
-            0.95,
-        )?;
-        // E exp(.6 Z) = exp(.18).
-        hits += usize::from(holds(&e, 0.09));
+        let squares: Vec<f64> = (0..n).map(|_| draw(&mut rng)).collect();
+        let e = log_mean_of_seeds(&squares, 0.95)?;
+        hits += usize::from(e.is_some_and(|e| holds(&e, 0.0)));
     }
     Ok((hits, repeats))
 }
 
-/// Support and refutation of a mean of 12 at a deviation, at level .05.
 fn equivalence(deviation: f64, repeats: usize) -> Result<[(usize, usize); 2], StatsError> {
     let mut rng = ChaCha8Rng::seed_from_u64(111);
     let mut hits = [0; 2];
@@ -718,6 +735,15 @@ fn main() -> Result<(), StatsError> {
         "0.95",
         slope(Points::Region, 8000),
     )?;
+    for (points, words) in [
+        (Points::Uneven, "standard errors from .02 to .2"),
+        (Points::Censored, "the same, largest censored"),
+        (Points::Heteroscedastic, "scatter from .02 to .12"),
+        (Points::Region, "seven points, three regressors"),
+    ] {
+        let what = format!("prediction at the centre, {words}");
+        row(&what, "0.95", prediction(points, 8000))?;
+    }
     row(
         "a straight law called bent",
         "at most 0.05",
@@ -748,9 +774,13 @@ fn main() -> Result<(), StatsError> {
         row(&format!("{what}: refuted"), refuted, Ok(refute))?;
         row(&format!("{what}: supported"), supported, Ok(support))?;
     }
-    for n in [4, 8, 16] {
+    // E exp(s Z) = exp(s^2/2).
+    let lognormal = |s: f64| move |rng: &mut ChaCha8Rng| (s * normal(rng) - 0.5 * s * s).exp();
+    for n in [4, 8, 16, 24] {
         let what = format!("logarithm of a score's size, {n} trials, skewed squares");
-        row(&what, "0.95", log_mean_square(n, 10_000))?;
+        row(&what, "0.95", log_mean_square(n, lognormal(0.6), 10_000))?;
+        let what = format!("logarithm of a score's size, {n} trials, mildly skewed squares");
+        row(&what, "0.95", log_mean_square(n, lognormal(0.2), 10_000))?;
     }
     for n in [3, 4, 8] {
         row(

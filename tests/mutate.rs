@@ -8,7 +8,7 @@ use std::path::Path;
 use assert_cmd::Command;
 use recall_capacity::experiment::{Records, Theory, analyse, pending};
 use recall_capacity::job::{Job, Record};
-use recall_capacity::mutate::{Bench, Change, Fate, Mutant, Site};
+use recall_capacity::mutate::{Bench, Change, Fate, Mutant, Site, Terms};
 use recall_capacity::spec::{Experiment, Profile, SearchAxis};
 use recall_capacity::stats::verdict::{Policy, decide};
 use serde_json::Value;
@@ -181,6 +181,57 @@ fn no_gross_change_of_a_critical_value_is_supported() {
     );
 }
 
+/// A search sees the sum of all terms only, an experiment on scores each term by itself: a term is
+/// one function, so one of them is enough to notice that it is wrong.
+#[test]
+fn a_term_is_judged_over_the_whole_report() {
+    let (experiments, memory) = run(&[threshold(), all()[3].clone()]);
+    let outcome = |experiments: &[Experiment]| {
+        let bench = Bench::new(Profile::Quick, experiments, &memory).unwrap();
+        bench.run().unwrap().terms
+    };
+    let (alone, both) = (outcome(&experiments[..1]), outcome(&experiments));
+    let fate = |terms: &Terms, mutation: &str| {
+        let mut rows = terms.mutants.iter();
+        let row = rows.find(|r| r.formula == "attention.cross" && r.mutation == mutation);
+        row.unwrap().clone()
+    };
+    // The search does not see that the cross term is too small.
+    let before = fate(&alone, "constant x 0.7");
+    assert_ne!(before.verdict, Fate::Refuted, "{before:?}");
+    assert_eq!(before.detectable, Some(false), "{before:?}");
+    let reach = |terms: &Terms| {
+        let mut all = terms.reach.iter();
+        let found = all.find(|r| r.formula == "attention.cross").unwrap();
+        (
+            found.above.unwrap_or(f64::INFINITY),
+            found.experiments.len(),
+        )
+    };
+    let ((far, one), (near, two)) = (reach(&alone), reach(&both));
+    assert!(near < far, "{near} {far}");
+    assert_eq!((one, two), (1, 2));
+    let twice = fate(&both, "constant x 2");
+    assert_eq!(twice.verdict, Fate::Refuted, "{twice:?}");
+    assert_eq!(twice.refuted_by.as_deref(), Some("scores/cross/constant"));
+    assert_eq!(twice.detectable, None);
+    // What is refuted is said to be detectable from a factor no larger than that.
+    assert!(near <= 3.0, "{near}");
+    for terms in [&alone, &both] {
+        let s = terms.summary;
+        assert_eq!(s.mutants, terms.mutants.len());
+        assert_eq!(
+            s.mutants,
+            s.refuted + s.inconclusive + s.supported + s.unseen
+        );
+        assert_eq!(s.defects, 0);
+        for r in &terms.mutants {
+            assert_eq!(r.verdict == Fate::Refuted, r.reason.is_empty(), "{r:?}");
+            assert_eq!(r.verdict == Fate::Refuted, r.refuted_by.is_some(), "{r:?}");
+        }
+    }
+}
+
 #[test]
 fn every_formula_of_a_claim_is_changed_or_said_not_to_be() {
     let (experiments, memory) = run(&all());
@@ -235,7 +286,8 @@ fn the_program_judges_wrong_formulas_and_leaves_out_what_is_not_stored() {
     );
     let answer: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(answer["exit_code"], code.unwrap());
-    let defects = answer["summary"]["defects"].as_u64().unwrap();
+    let count = |of: &Value| of["summary"]["defects"].as_u64().unwrap();
+    let defects = count(&answer) + count(&answer["terms"]);
     assert_eq!(code, Some(if defects > 0 { 14 } else { 0 }));
     let rows = answer["mutants"].as_array().unwrap();
     for row in rows {
@@ -245,7 +297,14 @@ fn the_program_judges_wrong_formulas_and_leaves_out_what_is_not_stored() {
         assert!(row["detectable"].is_boolean());
     }
     assert_eq!(answer["skipped"][0]["experiment"], "query");
+    let terms = answer["terms"]["mutants"].as_array().unwrap();
+    assert_eq!(answer["terms"]["summary"]["mutants"], terms.len());
+    assert!(terms.iter().all(|r| r["verdict"].is_string()));
     let (again, text, _) = recall("mutate --only threshold");
+    assert!(
+        text.contains(&format!("{} changes of terms: ", terms.len())),
+        "{text}"
+    );
     assert_eq!(again, code);
     assert!(
         text.contains(&format!("{} mutants: ", rows.len())),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::reproduce::{PlaceArgs, ProfileArg};
 use super::{Answer, Failure, exit, output};
-use crate::mutate::{Bench, Fate, Outcome, Row};
+use crate::mutate::{Bench, Fate, Outcome, Row, TermRow};
 use crate::reproduce::{Places, load};
 use crate::spec::Profile;
 use crate::store::{MEASUREMENTS, Store};
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Answer {
     let store = Store::read_only(&path).map_err(|e| error(&e))?;
     let bench = Bench::new(profile, &experiments, &store).map_err(|e| error(&e))?;
     let outcome = bench.run().map_err(|e| error(&e))?;
-    let code = if outcome.summary.defects > 0 {
+    let code = if outcome.summary.defects + outcome.terms.summary.defects > 0 {
         exit::MUTANT
     } else {
         exit::OK
@@ -124,7 +124,67 @@ fn table(outcome: &Outcome) -> String {
         s.detectable,
         s.defects
     );
+    terms_table(&mut out, outcome);
     out
+}
+
+/// Noise terms over the whole report: what is not refuted, and from where on a term's constant
+/// would be.
+fn terms_table(out: &mut String, outcome: &Outcome) {
+    let terms = &outcome.terms;
+    if terms.reach.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "\nterms, over the whole report (each changed in all experiments at once):"
+    );
+    let factor = |f: Option<f64>, none: &str| {
+        f.map_or_else(
+            || none.to_owned(),
+            |f| match f {
+                0.0 => "dropping it".into(),
+                f => format!("x {f}"),
+            },
+        )
+    };
+    for reach in &terms.reach {
+        let own = || terms.mutants.iter().filter(|r| r.formula == reach.formula);
+        let refuted = own().filter(|r| r.verdict == Fate::Refuted).count();
+        let _ = writeln!(
+            out,
+            "{}: {refuted} of {} refuted; seen by {} experiments; a constant is detectable from {} up, {} down",
+            reach.formula,
+            own().count(),
+            reach.experiments.len(),
+            factor(reach.above, "no factor"),
+            factor(reach.below, "no factor"),
+        );
+        let plain = |r: &&TermRow| r.verdict == Fate::Supported && !r.defect;
+        for row in own().filter(|r| r.verdict != Fate::Refuted && !plain(r)) {
+            term_line(out, row);
+        }
+        let small: Vec<&str> = own().filter(plain).map(|r| r.mutation.as_str()).collect();
+        if !small.is_empty() {
+            let _ = writeln!(out, "  supported     below detection: {}", small.join("; "));
+        }
+    }
+    let s = &terms.summary;
+    let _ = writeln!(
+        out,
+        "{} changes of terms: {} refuted, {} inconclusive, {} supported, {} unseen; {} supported though they must not be",
+        s.mutants, s.refuted, s.inconclusive, s.supported, s.unseen, s.defects
+    );
+}
+
+fn term_line(out: &mut String, row: &TermRow) {
+    let fate = match (row.verdict, row.defect) {
+        (_, true) => "DEFECT",
+        (Fate::Inconclusive, _) => "inconclusive",
+        (Fate::Unseen, _) => "unseen",
+        _ => "supported",
+    };
+    let _ = writeln!(out, "  {fate:<13} {:<22} {}", row.mutation, row.reason);
 }
 
 fn line(out: &mut String, row: &Row) {

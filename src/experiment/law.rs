@@ -283,6 +283,7 @@ pub(super) fn analyse(
         (&fit, &ratio_fit),
         &slopes,
         design.asymptotic.as_ref(),
+        test.slopes,
         words,
     ));
     findings.notes.push(format!(
@@ -298,6 +299,7 @@ pub(super) fn analyse(
         median_error(&observations),
         ratio_fit.tau_squared.unwrap_or(0.0).sqrt(),
     ));
+    findings.notes.push(prediction(&factors, &fit, symbol)?);
     findings
         .figures
         .extend(figures(experiment, words, &factors, points, &fit, test));
@@ -429,11 +431,31 @@ fn median_error(observations: &[Observation]) -> f64 {
     errors.get(errors.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// What one more setting at the centre of the design would measure, in words.
+fn prediction(factors: &Factors, fit: &RegressionFit, symbol: &str) -> Result<String, StatsError> {
+    let e = fit.prediction(0.95)?;
+    let place: Vec<String> = factors
+        .names
+        .iter()
+        .zip(&fit.centres)
+        .map(|(name, centre)| format!("{name} = {:.0}", centre.exp()))
+        .collect();
+    Ok(format!(
+        "One more setting at the centre of the design ({}) would measure {symbol} = {:.4}, 95 % prediction interval {:.4} to {:.4}: from the log-log fit, whose own error and the scatter of the points about it are both in it. {}",
+        place.join(", "),
+        e.value.exp(),
+        e.lower.exp(),
+        e.upper.exp(),
+        note(&[Interval::Prediction])
+    ))
+}
+
 fn slope_table(
     factors: &Factors,
     (fit, ratio): (&RegressionFit, &RegressionFit),
     slopes: &[f64],
     asymptotic: Option<&Exponents>,
+    judged: bool,
     words: &LawWords,
 ) -> Table {
     let symbol = &words.symbol;
@@ -457,9 +479,14 @@ fn slope_table(
         .collect();
     Table {
         caption: format!(
-            "Slopes of log {symbol}: weighted regression, standard error the larger of model-based and HC3, t interval with {} degrees of freedom; R² = {:.4}. The formula is no pure power and bends on the design; the slope of measured over formula is free of that bend, and is what the claim on the slopes rests on. {}",
+            "Slopes of log {symbol}: weighted regression, standard error the larger of model-based and HC3, t interval with {} degrees of freedom; R² = {:.4}. The formula is no pure power and bends on the design; the slope of measured over formula is free of that bend, and {}. {}",
             fit.degrees_of_freedom,
             fit.r_squared,
+            if judged {
+                "is what the claim on the slopes rests on"
+            } else {
+                "is not judged here"
+            },
             note(&[Interval::Slope, words.interval])
         ),
         header: [
@@ -467,7 +494,11 @@ fn slope_table(
             "measured",
             "95 % interval",
             "formula, same design",
-            "slope of measured / formula (judged)",
+            if judged {
+                "slope of measured / formula (judged)"
+            } else {
+                "slope of measured / formula (not judged)"
+            },
             "asymptotic law",
         ]
         .map(String::from)

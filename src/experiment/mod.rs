@@ -30,7 +30,7 @@ pub use findings::{
 };
 pub(crate) use law::{Factors, Size};
 use plane::Plane;
-pub(crate) use predicted::{at, count, noise_critical};
+pub(crate) use predicted::{at, count, noise_critical, noise_of};
 pub use predictor::{Predictor, Theory};
 pub(crate) use scores::contribution;
 pub use search::{Progress, SearchPlan, SearchPoint};

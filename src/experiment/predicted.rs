@@ -1,7 +1,7 @@
 //! Predictions at the points of a design.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use recall_theory::mlp::thresholds::RECALL_NOISE_NAMES;
 use recall_theory::noise::Noise;
@@ -20,17 +20,18 @@ type Known<T> = LazyLock<Mutex<HashMap<String, T>>>;
 
 static ACCURACIES: Known<f64> = LazyLock::new(Mutex::default);
 static CRITICAL: Known<Option<f64>> = LazyLock::new(Mutex::default);
+static NOISE: Known<Arc<Noise>> = LazyLock::new(Mutex::default);
 static CURVES: Known<Vec<(f64, f64)>> = LazyLock::new(Mutex::default);
 
 /// A prediction, computed once: searches ask for the same value in every round, and experiments
 /// share cells. Two threads that ask at the same time compute the same value twice.
-fn remembered<T: Copy>(known: &Known<T>, key: String, compute: impl FnOnce() -> T) -> T {
+fn remembered<T: Clone>(known: &Known<T>, key: String, compute: impl FnOnce() -> T) -> T {
     let table = || known.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(value) = table().get(&key).copied() {
+    if let Some(value) = table().get(&key).cloned() {
         return value;
     }
     let value = compute();
-    table().insert(key, value);
+    table().insert(key, value.clone());
     value
 }
 
@@ -48,9 +49,18 @@ pub(super) fn accuracy_of(quantity: Quantity, s: &Setting) -> f64 {
     )
 }
 
+/// Noise budget at a setting. Through a hidden layer it takes long enough to be remembered: wrong
+/// theories by the hundred change one term of the same sums.
+pub(crate) fn noise_of(s: &Setting) -> Arc<Noise> {
+    match s.model {
+        Model::AttentionOnly => Arc::new(Noise::of(s)),
+        Model::Mlp(_) => remembered(&NOISE, format!("{s:?}"), || Arc::new(Noise::of(s))),
+    }
+}
+
 /// Formula for the size of a score, in units of `S0`; zero where the term does not exist.
 pub(super) fn score_of(score: Score, s: &Setting) -> f64 {
-    let noise = Noise::of(s);
+    let noise = noise_of(s);
     match score {
         Score::Signal => noise.signal,
         Score::Spread => noise.spread(),

@@ -12,7 +12,7 @@ use crate::job::Record;
 use crate::spec::{Design, Experiment, Score, ThresholdTest};
 use crate::stats::StatsError;
 use crate::stats::coverage::Interval;
-use crate::stats::interval::{Estimate, mean_of_seeds};
+use crate::stats::interval::{Estimate, log_mean_of_seeds};
 
 /// What one trial contributes: the signal itself, or a variance over tokens.
 pub(crate) fn contribution(score: Score, record: &Record) -> Option<f64> {
@@ -25,8 +25,8 @@ pub(crate) fn contribution(score: Score, record: &Record) -> Option<f64> {
     }
 }
 
-/// Logarithm of the size at a setting, by the delta method from the mean over trials; `None`
-/// where that mean is not positive.
+/// Logarithm of the size at a setting, from the mean over trials; `None` where that mean is not
+/// positive.
 fn measure(
     design: &Design,
     s: &Setting,
@@ -36,13 +36,18 @@ fn measure(
     let values: Vec<f64> = (0..design.seeds)
         .filter_map(|seed| contribution(score, records.measured(&design.job(s, seed))?))
         .collect();
-    let mean = mean_of_seeds(&values, 0.95)?;
-    if mean.value <= 0.0 {
+    let Some(mean) = log_mean_of_seeds(&values, 0.95)? else {
         return Ok(None);
-    }
+    };
+    // A root of a mean square, unless it is the signal itself.
     let power = if score == Score::Signal { 1.0 } else { 0.5 };
-    let relative = mean.standard_error / mean.value;
-    Estimate::new(power * mean.value.ln(), power * relative, mean.df, 0.95).map(Some)
+    Estimate::new(
+        power * mean.value,
+        power * mean.standard_error,
+        mean.df,
+        0.95,
+    )
+    .map(Some)
 }
 
 /// The laws as measured, with the formula's values.

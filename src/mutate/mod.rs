@@ -7,11 +7,14 @@
 
 mod mutant;
 mod plan;
+mod terms;
 
+use recall_theory::Setting;
 use serde::Serialize;
 
 pub use mutant::{Change, DesignSize, Mutant, Site};
-pub use plan::{CONSTANTS, EXPONENTS, Planned, Untouched, plan};
+pub use plan::{CONSTANTS, EXPONENTS, Planned, PlannedTerm, Untouched, plan, plan_terms};
+pub use terms::{Reach, TermRow, TermSummary, Terms};
 
 use crate::experiment::{AnalysisError, Measured, Predictor, Records, Theory, for_each, measure};
 use crate::report::describe_verdict;
@@ -116,6 +119,8 @@ pub struct Outcome {
     pub mutants: Vec<Row>,
     /// Counts.
     pub summary: Summary,
+    /// Noise terms, each changed in all experiments at once.
+    pub terms: Terms,
     /// Formulas named by claims that an experiment offers no place to change.
     pub untouched: Vec<Untouched>,
     /// Experiments without records.
@@ -205,29 +210,56 @@ impl Bench {
             verdicts: &verdicts,
             claims: family.len(),
         };
+        let settings: Vec<Vec<Setting>> =
+            for_each(&self.experiments, |(_, _, measured)| measured.settings());
         let mut tasks = Vec::new();
         let mut untouched = Vec::new();
-        for (i, (experiment, design, measured)) in self.experiments.iter().enumerate() {
-            let (planned, left) = plan(experiment, design, &measured.settings());
+        for (i, (experiment, design, _)) in self.experiments.iter().enumerate() {
+            let (planned, left) = plan(experiment, design, &settings[i]);
             tasks.extend(planned.into_iter().map(|p| (i, p)));
             untouched.extend(left);
         }
         let mutants: Vec<Row> = for_each(&tasks, |(i, planned)| {
             self.judge(*i, planned, &whole, &policy)
         });
+        let designs: Vec<(&Experiment, Vec<Setting>)> = self
+            .experiments
+            .iter()
+            .map(|(experiment, ..)| experiment)
+            .zip(settings)
+            .collect();
+        let terms = self.run_terms(&plan_terms(&designs), &whole, &policy);
         Ok(Outcome {
             profile: self.profile,
             summary: summary(&mutants),
             mutants,
+            terms,
             untouched,
             skipped: self.skipped.clone(),
         })
     }
 
+    /// The claims of one experiment under a mutant, weighed.
+    fn weighed(
+        &self,
+        index: usize,
+        mutant: &Mutant,
+        family: usize,
+        policy: &Policy,
+    ) -> Result<Changed, StatsError> {
+        let claims = self.claims(index, mutant)?;
+        let weighed = claims
+            .iter()
+            .map(|c| weigh(c, family, policy))
+            .collect::<Result<_, _>>()?;
+        Ok(Changed {
+            index,
+            claims,
+            weighed,
+        })
+    }
+
     fn judge(&self, index: usize, planned: &Planned, whole: &Whole, policy: &Policy) -> Row {
-        let Whole {
-            honest, verdicts, ..
-        } = *whole;
         let experiment = &self.experiments[index].0;
         let Mutant { site, change, .. } = planned.mutant;
         let mut row = Row {
@@ -242,85 +274,26 @@ impl Bench {
             reason: String::new(),
             parts: Vec::new(),
         };
-        let judged = self.claims(index, &planned.mutant).and_then(|claims| {
-            let own: Vec<Weighed> = claims
-                .iter()
-                .map(|c| weigh(c, whole.claims, policy))
-                .collect::<Result<_, _>>()?;
-            let mut family: Vec<(&Claim, &Weighed)> = Vec::new();
-            for (i, unchanged) in honest.iter().zip(whole.weighed).enumerate() {
-                let (claims, weighed) = if i == index {
-                    (&claims, &own)
-                } else {
-                    unchanged
-                };
-                family.extend(claims.iter().zip(weighed));
-            }
-            let judged = decide_weighed(&family, policy)?;
-            Ok((claims, judged))
-        });
-        let (claims, judged) = match judged {
-            Ok(pair) => pair,
+        let seen = self
+            .weighed(index, &planned.mutant, whole.claims, policy)
+            .and_then(|changed| whole.seen(&[changed], policy));
+        let seen = match seen {
+            Ok(seen) => seen,
             Err(e) => {
                 row.reason = format!("no verdict: {e}");
                 return row;
             }
         };
-        let mut refuted = false;
-        // Why not supported, and why not refuted.
-        let mut open = None;
-        for before in &honest[index] {
-            let Some(after) = claims.iter().find(|c| c.id == before.id) else {
-                open = open.or(Some(format!("{}: too few cells left to judge", before.id)));
-                continue;
-            };
-            if !differs(&before.evidence, &after.evidence) {
-                continue;
-            }
-            let find = |list: &[ClaimVerdict]| list.iter().find(|v| v.id == before.id).cloned();
-            let (Some(old), Some(new)) = (find(verdicts), find(&judged)) else {
-                continue;
-            };
-            let largest = shift(&old, &new);
-            if largest.is_some_and(|(deviation, refutable)| deviation >= refutable) {
-                row.detectable = row.detectable.map(|_| true);
-            }
-            let verdict = describe_verdict(&new.verdict).replace("**", "");
-            match new.verdict {
-                Verdict::Refuted => refuted = true,
-                Verdict::Supported => {}
-                Verdict::Inconclusive { .. } => {
-                    let of = farthest(&new).map_or_else(String::new, |c| {
-                        format!(
-                            ", {} {:+.3} ± {:.3}",
-                            c.name, c.test.deviation, c.test.standard_error
-                        )
-                    });
-                    open = open.or(Some(format!("{}: {verdict}{of}", before.id)));
-                }
-            }
-            row.parts.push(Part {
-                id: before.id.clone(),
-                verdict,
-                deviation: largest.map(|l| l.0),
-                refutable: largest.map(|l| l.1),
-            });
-        }
-        row.verdict = if refuted {
-            Fate::Refuted
-        } else if open.is_some() {
-            Fate::Inconclusive
-        } else if row.parts.is_empty() {
-            Fate::Unseen
-        } else {
-            Fate::Supported
-        };
+        row.detectable = row.detectable.map(|_| seen.detectable());
+        row.verdict = seen.fate();
         row.reason = match row.verdict {
             Fate::Refuted => String::new(),
-            Fate::Inconclusive => open.unwrap_or_default(),
+            Fate::Inconclusive => seen.open.unwrap_or_default(),
             Fate::Unseen => "no number that a claim rests on changes".into(),
-            Fate::Supported => why_supported(&row),
+            Fate::Supported if row.bound => "nothing measured exceeds this bound either".into(),
+            Fate::Supported => why_supported(&seen.parts),
         };
+        row.parts = seen.parts;
         let formula = !matches!(site, Site::Term(_) | Site::Component(_));
         row.defect = row.verdict == Fate::Supported
             && !row.bound
@@ -364,6 +337,103 @@ struct Whole<'a> {
     claims: usize,
 }
 
+/// The claims of one experiment under a mutant.
+struct Changed {
+    index: usize,
+    claims: Vec<Claim>,
+    weighed: Vec<Weighed>,
+}
+
+/// What the claims that a mutant changes say of it.
+#[derive(Default)]
+struct Seen {
+    /// The first claim refuted.
+    refuted: Option<String>,
+    /// The first that is not supported, with its reason.
+    open: Option<String>,
+    parts: Vec<Part>,
+}
+
+impl Seen {
+    fn fate(&self) -> Fate {
+        if self.refuted.is_some() {
+            Fate::Refuted
+        } else if self.open.is_some() {
+            Fate::Inconclusive
+        } else if self.parts.is_empty() {
+            Fate::Unseen
+        } else {
+            Fate::Supported
+        }
+    }
+
+    /// Whether a comparison moves by at least what the report prints as refutable.
+    fn detectable(&self) -> bool {
+        let exceeds = |p: &Part| p.deviation.zip(p.refutable).is_some_and(|(d, r)| d >= r);
+        self.parts.iter().any(exceeds)
+    }
+}
+
+impl Whole<'_> {
+    /// Judges the family with the claims of some experiments changed.
+    fn seen(&self, changed: &[Changed], policy: &Policy) -> Result<Seen, StatsError> {
+        let mut family: Vec<(&Claim, &Weighed)> = Vec::new();
+        for (i, unchanged) in self.honest.iter().zip(self.weighed).enumerate() {
+            let (claims, weighed) = changed
+                .iter()
+                .find(|c| c.index == i)
+                .map_or(unchanged, |c| (&c.claims, &c.weighed));
+            family.extend(claims.iter().zip(weighed));
+        }
+        let judged = decide_weighed(&family, policy)?;
+        let find = |list: &[ClaimVerdict], id: &str| list.iter().find(|v| v.id == id).cloned();
+        let mut seen = Seen::default();
+        for (own, before) in changed
+            .iter()
+            .flat_map(|c| self.honest[c.index].iter().map(move |before| (c, before)))
+        {
+            let Some(after) = own.claims.iter().find(|c| c.id == before.id) else {
+                let words = || format!("{}: too few cells left to judge", before.id);
+                seen.open.get_or_insert_with(words);
+                continue;
+            };
+            if !differs(&before.evidence, &after.evidence) {
+                continue;
+            }
+            let (Some(old), Some(new)) =
+                (find(self.verdicts, &before.id), find(&judged, &before.id))
+            else {
+                continue;
+            };
+            let largest = shift(&old, &new);
+            let verdict = describe_verdict(&new.verdict).replace("**", "");
+            match new.verdict {
+                Verdict::Refuted => {
+                    seen.refuted.get_or_insert_with(|| before.id.clone());
+                }
+                Verdict::Supported => {}
+                Verdict::Inconclusive { .. } => {
+                    let of = farthest(&new).map_or_else(String::new, |c| {
+                        format!(
+                            ", {} {:+.3} ± {:.3}",
+                            c.name, c.test.deviation, c.test.standard_error
+                        )
+                    });
+                    let words = || format!("{}: {verdict}{of}", before.id);
+                    seen.open.get_or_insert_with(words);
+                }
+            }
+            seen.parts.push(Part {
+                id: before.id.clone(),
+                verdict,
+                deviation: largest.map(|l| l.0),
+                refutable: largest.map(|l| l.1),
+            });
+        }
+        Ok(seen)
+    }
+}
+
 /// The comparison that speaks most against support.
 fn farthest(v: &ClaimVerdict) -> Option<&Comparison> {
     v.comparisons
@@ -371,12 +441,8 @@ fn farthest(v: &ClaimVerdict) -> Option<&Comparison> {
         .max_by(|a, b| a.test.p_equivalent.total_cmp(&b.test.p_equivalent))
 }
 
-fn why_supported(row: &Row) -> String {
-    if row.bound {
-        return "nothing measured exceeds this bound either".into();
-    }
-    let sizes: Vec<String> = row
-        .parts
+fn why_supported(parts: &[Part]) -> String {
+    let sizes: Vec<String> = parts
         .iter()
         .filter_map(|p| {
             let (deviation, refutable) = (p.deviation?, p.refutable?);

@@ -4,7 +4,7 @@ use recall_theory::noise::Noise;
 use recall_theory::{Samples, Setting};
 
 use crate::descent::early::NoiseParts;
-use crate::experiment::{Predictor, Size, Theory, at, noise_critical};
+use crate::experiment::{Predictor, Size, Theory, at, noise_critical, noise_of};
 use crate::spec::{Criterion, Quantity, Score, SearchAxis};
 
 /// A size of the design with its symbol and geometric mean over the design.
@@ -267,7 +267,7 @@ impl Predictor for Mutant {
                 if score == Score::Interference && term == "trigger" {
                     return honest;
                 }
-                let square = honest * honest + self.excess(&Noise::of(s), term, s);
+                let square = honest * honest + self.excess(&noise_of(s), term, s);
                 square.max(0.0).sqrt()
             }
             // A term left out of the sum; what is said of the term itself stands.
@@ -291,7 +291,7 @@ impl Predictor for Mutant {
             }
             (Site::Term(term), Criterion::NoiseRatio { level }) if term != "trigger" => {
                 noise_critical(s, axis, level, &|s| {
-                    let noise = Noise::of(s);
+                    let noise = noise_of(s);
                     let interference = noise.interference + self.excess(&noise, term, s);
                     0.5 * interference.max(f64::MIN_POSITIVE).ln() - noise.population_signal.ln()
                 })

@@ -1,10 +1,9 @@
 //! Which changes are made for which experiment.
 
-use recall_theory::noise::Noise;
 use recall_theory::{Setting, registry};
 
 use super::mutant::{Change, DesignSize, Mutant, Site};
-use crate::experiment::{Factors, Predictor, Theory, at};
+use crate::experiment::{Factors, Predictor, Theory, at, noise_of};
 use crate::spec::{
     Criterion, Design, Experiment, Exponents, Kind, Quantity, Score, SearchAxis, SweepAxis,
 };
@@ -59,10 +58,15 @@ fn sizes(kind: &Kind, settings: &[Setting]) -> Vec<DesignSize> {
         Kind::Decoders { .. } => Some(SearchAxis::Samples),
         _ => None,
     };
+    sizes_of(settings, searched)
+}
+
+/// Sizes that vary over settings, but for one.
+fn sizes_of(settings: &[Setting], but: Option<SearchAxis>) -> Vec<DesignSize> {
     if settings.is_empty() {
         return Vec::new();
     }
-    let factors = Factors::of(settings, searched);
+    let factors = Factors::of(settings, but);
     let all = factors.names.into_iter().zip(factors.value);
     all.map(|(name, value)| {
         let logs: Vec<f64> = settings
@@ -89,21 +93,50 @@ fn accuracy_formula(quantity: Quantity) -> &'static str {
     }
 }
 
-/// Id of a noise term's formula, for either model.
-fn term_formula(term: &str, named: &[&'static str]) -> String {
-    let ending = format!(".{term}");
-    // The asymptotic law that a term gives rise to bears its name, too.
-    let of_claim = named
-        .iter()
-        .find(|id| id.ends_with(&ending) && !id.starts_with("thresholds."));
-    of_claim.map_or_else(|| format!("attention.{term}"), |id| (*id).to_owned())
+/// Id of a noise term's formula: the models have budgets of their own.
+fn term_formula(term: &str, settings: &[Setting]) -> String {
+    let budget = match settings.iter().any(|s| s.model.mlp().is_some()) {
+        true => "mlp.budget",
+        false => "attention",
+    };
+    format!("{budget}.{term}")
+}
+
+/// Settings at which an experiment asks for the noise budget term by term; none if it does not.
+fn budget_settings(kind: &Kind, settings: &[Setting]) -> Vec<Setting> {
+    match kind {
+        // The settings of a search say nothing of the size searched.
+        Kind::Threshold { search, .. }
+            if matches!(search.criterion, Criterion::NoiseRatio { .. }) =>
+        {
+            let critical = |s: &Setting| Theory.critical(s, search.axis, search.criterion);
+            settings
+                .iter()
+                .filter_map(|s| {
+                    let log = critical(s)?;
+                    Some(at(s, search.axis, log.exp().round() as u64))
+                })
+                .collect()
+        }
+        Kind::Scores { .. } => settings.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// Noise terms that an experiment can see: those that exist somewhere on its design, the crosstalk
+/// of the trigger only where it is part of what is measured.
+fn visible_terms(kind: &Kind, settings: &[Setting]) -> Vec<&'static str> {
+    let searched = matches!(kind, Kind::Threshold { .. });
+    let mut names = terms(&budget_settings(kind, settings));
+    names.retain(|term| !searched || *term != "trigger");
+    names
 }
 
 /// Noise terms that exist somewhere on the design.
 fn terms(settings: &[Setting]) -> Vec<&'static str> {
     let mut names = Vec::new();
     for s in settings {
-        for (name, variance) in Noise::of(s).terms {
+        for &(name, variance) in &noise_of(s).terms {
             if variance > 0.0 && !names.contains(&name) {
                 names.push(name);
             }
@@ -136,17 +169,6 @@ fn places(
         Kind::Threshold { search, .. } => match search.criterion {
             Criterion::NoiseRatio { .. } => {
                 places.push(("thresholds.noise_ratio".into(), Site::Prediction));
-                // The settings of a search say nothing of the size searched.
-                let critical: Vec<Setting> = settings
-                    .iter()
-                    .filter_map(|s| {
-                        let log = Theory.critical(s, search.axis, search.criterion)?;
-                        Some(at(s, search.axis, log.exp().round() as u64))
-                    })
-                    .collect();
-                for term in terms(&critical).into_iter().filter(|t| *t != "trigger") {
-                    places.push((term_formula(term, named), Site::Term(term)));
-                }
             }
             Criterion::Accuracy { quantity, .. } => {
                 places.push((accuracy_formula(quantity).into(), Site::Prediction));
@@ -155,9 +177,6 @@ fn places(
         Kind::Scores { quantities, .. } => {
             if quantities.contains(&Score::Spread) {
                 places.push(("attention.budget".into(), Site::Spread));
-            }
-            for term in terms(settings) {
-                places.push((term_formula(term, named), Site::Term(term)));
             }
         }
         Kind::Curves { quantities, .. } => {
@@ -181,6 +200,9 @@ fn places(
             places.push(("query_bound.alignment".into(), Site::Alignment));
         }
     }
+    for term in visible_terms(&experiment.kind, settings) {
+        places.push((term_formula(term, settings), Site::Term(term)));
+    }
     let asymptotic = named.iter().find(|id| {
         id.starts_with("thresholds.")
             && !["thresholds.noise_ratio", "thresholds.regime"].contains(id)
@@ -193,7 +215,9 @@ fn places(
         .filter(|id| !places.iter().any(|(formula, _)| formula == *id))
         .map(|id| {
             let reason = match *id {
-                "attention.budget" if places.iter().any(|p| matches!(p.1, Site::Term(_))) => {
+                "attention.budget" | "mlp.budget"
+                    if places.iter().any(|p| matches!(p.1, Site::Term(_))) =>
+                {
                     THROUGH_TERMS
                 }
                 "thresholds.regime" => ORDER_ONLY,
@@ -270,4 +294,61 @@ pub fn plan(
         })
         .collect();
     (mutants, untouched)
+}
+
+/// A change to one noise term, made in all experiments that see the term at once.
+#[derive(Debug, Clone)]
+pub struct PlannedTerm {
+    /// Id of the formula.
+    pub formula: String,
+    /// Name of the term.
+    pub term: &'static str,
+    /// The changes; exponents and logarithms leave the formula as it is at one place, the geometric
+    /// mean of all settings at which an experiment asks for the term.
+    pub changes: Vec<Change>,
+    /// Which experiments see it.
+    pub experiments: Vec<usize>,
+}
+
+/// Every noise term with its changes over a whole report.
+#[must_use]
+pub fn plan_terms(experiments: &[(&Experiment, Vec<Setting>)]) -> Vec<PlannedTerm> {
+    let mut found: Vec<(PlannedTerm, Vec<Setting>)> = Vec::new();
+    for (index, (experiment, settings)) in experiments.iter().enumerate() {
+        let asked = budget_settings(&experiment.kind, settings);
+        for term in visible_terms(&experiment.kind, settings) {
+            let formula = term_formula(term, settings);
+            let known = found.iter().position(|(p, _)| p.formula == formula);
+            let slot = known.unwrap_or_else(|| {
+                let planned = PlannedTerm {
+                    formula,
+                    term,
+                    changes: Vec::new(),
+                    experiments: Vec::new(),
+                };
+                found.push((planned, Vec::new()));
+                found.len() - 1
+            });
+            found[slot].0.experiments.push(index);
+            found[slot].1.extend(asked.iter().filter(|s| {
+                let noise = noise_of(s);
+                noise
+                    .terms
+                    .iter()
+                    .any(|(name, v)| *name == term && *v > 0.0)
+            }));
+        }
+    }
+    found
+        .into_iter()
+        .map(|(planned, settings)| {
+            let mut changes = CONSTANTS.map(Change::Constant).to_vec();
+            changes.push(Change::Dropped);
+            for size in sizes_of(&settings, None) {
+                changes.extend(EXPONENTS.map(|by| Change::Exponent { size, by }));
+                changes.extend([true, false].map(|times| Change::Log { size, times }));
+            }
+            PlannedTerm { changes, ..planned }
+        })
+        .collect()
 }

@@ -14,6 +14,8 @@ pub enum Interval {
     NoiseRatio,
     /// A slope of a log-log regression.
     Slope,
+    /// A further response at the centre of a log-log regression.
+    Prediction,
     /// The logarithm of a mean square over trials.
     ScoreSize,
     /// A mean over a few trials.
@@ -33,11 +35,12 @@ pub struct Coverage {
 
 impl Interval {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ProbitThreshold,
         Self::ShapeThreshold,
         Self::NoiseRatio,
         Self::Slope,
+        Self::Prediction,
         Self::ScoreSize,
         Self::Trials,
     ];
@@ -80,11 +83,23 @@ impl Interval {
                     range: (0.998, 0.998),
                 },
             ],
-            Self::ScoreSize => &[Coverage {
-                data: "skewed squares",
-                rows: ("logarithm of a score's size,", ""),
-                range: (0.930, 0.933),
+            Self::Prediction => &[Coverage {
+                data: "points of uneven errors or scatter",
+                rows: ("prediction at the centre,", ""),
+                range: (0.960, 0.970),
             }],
+            Self::ScoreSize => &[
+                Coverage {
+                    data: "skewed squares",
+                    rows: ("logarithm of a score's size,", " trials, skewed"),
+                    range: (0.946, 0.953),
+                },
+                Coverage {
+                    data: "mildly skewed squares",
+                    rows: ("logarithm of a score's size,", " mildly"),
+                    range: (0.954, 0.956),
+                },
+            ],
             Self::Trials => &[
                 Coverage {
                     data: "normal trials",
@@ -107,6 +122,7 @@ impl Interval {
             Self::ShapeThreshold => "one threshold by the shape of the formula's curve",
             Self::NoiseRatio => "one critical value by a noise ratio",
             Self::Slope => "a slope",
+            Self::Prediction => "a further value at the centre of the design",
             Self::ScoreSize => "the logarithm of one size of a score",
             Self::Trials => "a mean over 3 to 8 trials",
         }

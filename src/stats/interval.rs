@@ -125,6 +125,54 @@ pub fn mean_of_seeds(values: &[f64], confidence: f64) -> Result<Estimate, StatsE
     Estimate::new(mean, sd / n.sqrt(), Some(n - 1.0), confidence)
 }
 
+/// Logarithm of the mean of one number per seed, with Student's t interval on n - 1 degrees of
+/// freedom; `None` where the mean is not positive.
+///
+/// The standard error is the larger of the jackknife's and that of a lognormal law with the
+/// scatter of the logarithms, which sees a skewed law's tail before a sample holds it; the
+/// jackknife alone where a value is not positive. See `interval.md`.
+///
+/// # Errors
+/// As [`mean_of_seeds`].
+///
+/// # Examples
+/// ```
+/// use recall_capacity::stats::interval::log_mean_of_seeds;
+/// let e = log_mean_of_seeds(&[1.0, 2.0, 3.0], 0.95)?.expect("positive");
+/// assert!((e.value - 2f64.ln()).abs() < 1e-12);
+/// assert!(log_mean_of_seeds(&[-1.0, 0.5], 0.95)?.is_none());
+/// # Ok::<(), recall_capacity::stats::StatsError>(())
+/// ```
+pub fn log_mean_of_seeds(values: &[f64], confidence: f64) -> Result<Option<Estimate>, StatsError> {
+    let mean = mean_of_seeds(values, confidence)?;
+    if mean.value <= 0.0 {
+        return Ok(None);
+    }
+    let n = values.len() as f64;
+    // Means without one seed, relative to the mean.
+    let without: Vec<f64> = values
+        .iter()
+        .map(|v| (n - v / mean.value) / (n - 1.0))
+        .collect();
+    let jackknife = if without.iter().all(|m| *m > 0.0) {
+        let logs: Vec<f64> = without.iter().map(|m| m.ln()).collect();
+        mean_and_sd(&logs).map_or(0.0, |(_, sd)| sd * (n - 1.0) / n.sqrt())
+    } else {
+        mean.standard_error / mean.value
+    };
+    let lognormal = if values.iter().all(|v| *v > 0.0) {
+        let logs: Vec<f64> = values.iter().map(|v| v.ln()).collect();
+        mean_and_sd(&logs).map_or(0.0, |(_, sd)| {
+            let variance = sd * sd;
+            (variance / n + variance * variance / (2.0 * (n - 1.0))).sqrt()
+        })
+    } else {
+        0.0
+    };
+    let error = jackknife.max(lognormal);
+    Estimate::new(mean.value.ln(), error, mean.df, confidence).map(Some)
+}
+
 /// Wilson's score interval for `successes` out of `trials` *independent* trials.
 ///
 /// Tokens that share a seed are not independent: use [`mean_of_seeds`] on one

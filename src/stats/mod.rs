@@ -13,8 +13,8 @@
 //! 4. accuracies of the cells of a design against a formula -> mean error, trends
 //!    and scatter ([`cells`]), judged in the same family.
 //!
-//! Derivations stand beside the code in `threshold.md`, `regression.md`, `cells.md`
-//! and `verdict.md`.
+//! Derivations stand beside the code in `interval.md`, `threshold.md`, `regression.md`,
+//! `cells.md` and `verdict.md`.
 
 mod bootstrap;
 pub mod cells;

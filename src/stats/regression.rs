@@ -88,6 +88,21 @@ impl RegressionFit {
         self.coefficients.iter().find(|c| c.name == name)
     }
 
+    /// A further response at the centre of the design, with its prediction interval: the error of
+    /// the fit there and the scatter of the responses about it.
+    ///
+    /// # Errors
+    /// [`StatsError::InvalidParameter`] if `confidence` is not strictly between 0 and 1.
+    pub fn prediction(&self, confidence: f64) -> Result<Estimate, StatsError> {
+        let at_centre = &self.coefficients[0].estimate;
+        Estimate::new(
+            at_centre.value,
+            at_centre.standard_error.hypot(self.residual_sd),
+            Some(self.degrees_of_freedom as f64),
+            confidence,
+        )
+    }
+
     /// Largest leverage and the index of its observation.
     #[must_use]
     pub fn largest_leverage(&self) -> Option<(usize, f64)> {
