@@ -1,8 +1,10 @@
 //! Recall through the hidden layer with saturated attention. Derivation: `recall.md`.
 
+use crate::activation::Activation;
 use crate::gauss;
 use crate::labels::LabelMoments;
-use crate::mlp::kernel::{KernelRow, UnitNode, kernel_rows, unit_nodes};
+use crate::mlp::kernel::{KernelRow, Layer, UnitNode, kernel_rows, unit_nodes};
+use crate::mlp::narrow::{LayerLaw, NARROW, layer_laws};
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_3, HERMITE_5, norm_nodes};
 use crate::recall::{Weights, class_weights, is_dense};
@@ -188,10 +190,39 @@ struct State {
     /// Skewness and excess kurtosis of the same.
     skew: f64,
     excess: f64,
+    /// The law itself at one layer, where it decides (`narrow.md`).
+    law: Option<LayerLaw>,
+}
+
+/// Whether the activation grows faster than linearly, so that a unit has no exponential moments and
+/// no cumulants describe its tail (`narrow.md`, section 1).
+fn is_steep(phi: Activation) -> bool {
+    match phi {
+        Activation::Hermite { coefficients } => coefficients[2..].iter().any(|&c| c != 0.0),
+        _ => false,
+    }
 }
 
 fn states(s: &Setting, mlp: &Mlp) -> Vec<State> {
     let rows = kernel_rows(s, mlp);
+    if s.output == Embedding::Orthonormal && mlp.width <= NARROW && is_steep(mlp.activation) {
+        let laws = layer_laws(&Layer::of(s, mlp), &rows);
+        let count: Vec<f64> = (0..rows.len())
+            .map(|i| laws.iter().filter(|l| l.row == i).count() as f64)
+            .collect();
+        return laws
+            .into_iter()
+            .map(|law| State {
+                weight: rows[law.row].weight / count[law.row],
+                signal: law.own - law.mean,
+                mean: law.mean,
+                variance: law.variance,
+                skew: 0.0,
+                excess: 0.0,
+                law: Some(law),
+            })
+            .collect();
+    }
     let typical = rows
         .iter()
         .max_by(|a, b| a.weight.total_cmp(&b.weight))
@@ -253,6 +284,7 @@ fn push_states(out: &mut Vec<State>, row: &KernelRow, own: &Own) {
             variance,
             skew,
             excess,
+            law: None,
         });
     }
 }
@@ -321,6 +353,9 @@ impl Field {
             };
         }
         let mut x = gap / variance.sqrt();
+        if let Some(law) = &state.law {
+            return law.above(x);
+        }
         if x > 9.0 {
             return 0.0;
         }
