@@ -644,4 +644,24 @@ mod tests {
             assert!((bin.excess - excess).abs() < 0.1, "{bin:?} {excess}");
         }
     }
+
+    /// Equation (4) against laws it is exact for, up to the cube's and the root's own error.
+    #[test]
+    fn scores_give_the_tails_of_known_laws() {
+        for x in [0.5, 1.0, 2.0, 3.0, 4.0] {
+            // The exponential law: skewness 2.
+            let exact = (-1.0f64 - x).exp();
+            let stated = gauss::cdf(-normal_score(x, 2.0, 6.0));
+            assert!((stated / exact - 1.0).abs() < 0.1, "{x} {stated} {exact}");
+        }
+        for u in [0.2f64, 0.5, 0.8, 0.9] {
+            // A coordinate of a unit vector in five dimensions: density 3/4 (1 - u^2).
+            let exact = 0.5 - 0.75 * (u - u.powi(3) / 3.0);
+            let stated = gauss::cdf(-normal_score(u * 5f64.sqrt(), 0.0, -6.0 / 7.0));
+            assert!(
+                (stated - exact).abs() < 0.02 * exact + 0.002,
+                "{u} {stated} {exact}"
+            );
+        }
+    }
 }
