@@ -533,9 +533,7 @@ impl Context {
         // Sums over the tokens of a sequence are read less their mean, and a position does not read
         // its own writing (attention-only note, *Means and norms*).
         let pair = x.token_pair - x.powers[2];
-        let apart = (s2 * (1.0 - labels.imbalance)
-            + l * zo.diagonal_squared * (labels.imbalance - inv))
-            .max(-l * zo.diagonal_squared * inv);
+        let apart = (distinct - s2 * labels.imbalance).max(0.0);
         // Less what label imbalance reads of the same vector, in mean_bias_flow.
         let own_slope = r.meets_itself * r.own_slope;
         let own_slope2 = g2 * own_slope * own_slope;
@@ -838,8 +836,11 @@ mod tests {
                     let plain = attention::budget(&s);
                     let layered = budget(&s.with_mlp(mlp), &mlp);
                     let ratio = layered.interference / plain.interference;
+                    // With balanced labels the attention-only budget lets distinct samples of a label,
+                    // too, miss their own writing: 1/(V L) of the squared Gram entries.
+                    let allowed = if labels == Labels::Iid { 1e-3 } else { 6e-3 };
                     assert!(
-                        (ratio - 1.0).abs() < 1e-3,
+                        (ratio - 1.0).abs() < allowed,
                         "{v} {d} {len} {n} {input:?} {labels:?} {ratio}"
                     );
                     assert!((layered.signal - plain.signal).abs() < 1e-6);
