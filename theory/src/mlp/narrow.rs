@@ -169,7 +169,7 @@ fn inverse(x: usize, prime: usize) -> usize {
         base = base * base % prime;
         e >>= 1;
     }
-    if x % prime == 0 { 0 } else { out }
+    if x.is_multiple_of(prime) { 0 } else { out }
 }
 
 /// Index, in `0..prime`, of coordinate `k` of point `i`: the explicit inversive rule. Every
