@@ -428,6 +428,37 @@ impl Context {
         rest * rest + 2.0 * rest * pair * g.mean + pair * pair * g.square
     }
 
+    /// Relative loss of `mu^T Sigma^3 mu` where rows have unit length, as in the attention-only model.
+    fn mean_tilt(&self) -> f64 {
+        let z = &self.zi;
+        if z.norm_variance > 0.0 {
+            return 0.0;
+        }
+        let loss = 2.0 / (self.v * (1.0 + 2.0 * z.overlap));
+        loss * (1.0 + 2.0 * z.overlap * z.t2 / z.t3)
+    }
+
+    /// Mean of what [`Context::meeting`] squares, `g` being the label imbalance.
+    fn along(&self, [own, pair, label]: [f64; 3], g: Imbalance) -> f64 {
+        self.response.gain
+            * ((own - pair) * self.labels.inverse_n
+                + label * self.labels.pairs / self.v
+                + pair * g.mean)
+    }
+
+    /// Coefficient of `-Sigma mu` that unit-length inputs leave (note, eq. 5c). 0 for other inputs.
+    fn unit_length(&self, g: Imbalance) -> f64 {
+        if self.zi.norm_variance > 0.0 {
+            return 0.0;
+        }
+        let r = &self.response;
+        let inv = self.labels.inverse_n;
+        let own =
+            r.meets_itself * r.own_slope * inv + r.reader * (g.mean - (1.0 - r.meets_itself) * inv);
+        let mates = r.signal * self.labels.pairs / (self.v * self.len);
+        2.0 * self.l / self.len * r.gain * (own + mates)
+    }
+
     fn interference(&self, x: &Metric, g: Imbalance) -> Terms {
         let Context {
             zi,
@@ -475,7 +506,9 @@ impl Context {
             * x.powers[1];
         let mean_bias_mlp =
             unit * l * l * r.gain * r.row_mean * self.meeting(r.row, g) * r.inverse_m * x.powers[1];
-        let coherent = shared * g.square * x.powers[1] * slope2;
+        let upright = 1.0 - self.mean_tilt();
+        let mean_bias = mean_bias * upright;
+        let coherent = upright * shared * g.square * x.powers[1] * slope2;
         let read = l * l * zi.mean_squared;
         let own_read = read;
         let mean_bias_flow = slope2
@@ -497,17 +530,23 @@ impl Context {
         // squared length `rough gain`, for every pair.
         let rough = r.rough.max(-0.5 * r.slope * r.slope) * r.gain;
         let distinct = self.distinct_gram();
+        // Sums over the tokens of a sequence are read less their mean, and a position does not read
+        // its own writing (attention-only note, *Means and norms*).
+        let pair = x.token_pair - x.powers[2];
+        let apart = (distinct - s2 * labels.imbalance).max(0.0);
         // Less what label imbalance reads of the same vector, in mean_bias_flow.
         let own_slope = r.meets_itself * r.own_slope;
         let own_slope2 = g2 * own_slope * own_slope;
         let gradient_noise = unit
             * (inv
                 * noise
-                * (slope2 * distinct
-                    + own_slope2 * zo.diagonal_squared * inv
-                    + 2.0 * g2 * own_slope * r.reader * labels.imbalance)
-                * (flow(x.token_pair, zi.t2 * x.token) + l.powi(3) / len * swap)
+                * (slope2 * apart
+                    + l * own_slope2 * zo.diagonal_squared * inv
+                    + 2.0 * l * g2 * own_slope * r.reader * labels.imbalance)
+                * (flow(pair, zi.t2 * x.token) + l.powi(3) / len * swap)
                 + own_slope2 * (l / len * inv).powi(2) * zi.norm_variance * x.token / v
+                // Every uninformative position reads what it has itself put into the input (eq. 5b).
+                + own_slope2 * zo.diagonal_squared * inv.powi(3) * l / len.powi(5) * x.token
                 // A sample reads its own tokens with z_v^T Q z_v, which scatters with the width; what
                 // its gradient holds along its own input for any partner reads label imbalance.
                 + g2 * (r.mean_width[0] - r.mean_width[1] + r.slope).powi(2)
@@ -549,12 +588,12 @@ impl Context {
         let signal_noise = unit / (len * len * v)
             * (inv
                 * flow(
-                    weighted2 * x.token_pair + weighted * (wishart * x.token_pair + fixed * iso),
+                    weighted2 * pair + weighted * (wishart * x.token_pair + fixed * iso),
                     (weighted2 * zi.t2 + weighted * (wishart * zi.t2 + fixed)) * x.token,
                 )
                 + l * l
                     * noise
-                    * (weighted2 * (x.token_pair + 2.0 * swap)
+                    * (weighted2 * (pair + 2.0 * swap)
                         + weighted * wishart * (x.token_pair + iso)))
             + g2 * self.own_cube(own_slope, r.signal) * l * inv * x.token / len;
         let signal_bias = unit * l.powi(4) / (len * len * v)
@@ -586,6 +625,8 @@ impl Context {
             * (l * l - l.powi(6) - 2.0 * (l * l / len).powi(2) - (l / (len * len)).powi(2))
             - (l * l - l.powi(6)) * coherent;
         let twist = labels.twist_pair * (1.0 - 1.0 / v) / v;
+        let third = self.unit_length(g);
+        let along_length = shared * x.powers[1] * third * (third - 2.0 * l * self.along(r.mean, g));
         let along_counts = mixed * 2.0 * len * l.powi(3) * twist * x.powers[1];
         let rn = v * inv * r.meets_itself;
         let pairs = |parts: [f64; 3]| {
@@ -603,11 +644,7 @@ impl Context {
                 * l.powi(3)
                 * inv
                 * x.powers[1]
-            - r.meets_itself
-                * g2
-                * r.own_slope
-                * r.signal
-                * (2.0 * v * l * inv * inv * labels.square * x.token / len);
+            - g2 * own_slope * r.signal * 2.0 * v * l * inv * inv * labels.square * x.token / len;
         Terms {
             variance: [
                 mean_bias,
@@ -622,7 +659,7 @@ impl Context {
                 mean_bias_mlp,
                 linear_mean_bias_mlp,
             ],
-            covariance: along_mean + along_counts + along_norms + along_noise,
+            covariance: along_mean + along_length + along_counts + along_norms + along_noise,
         }
     }
 
@@ -767,5 +804,48 @@ impl TrialBudget {
             self.signal * z,
             self.signal_variance * z * z + self.trigger_score_variance * f * z,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::Activation;
+    use crate::attention;
+    use crate::setting::{Embedding, Labels};
+
+    /// A wide linear layer that sees the raw input is the attention-only model.
+    #[test]
+    fn a_wide_linear_layer_has_the_attention_only_budget() {
+        for (v, d, len, n) in [
+            (512, 64, 16, 4096),
+            (512, 64, 16, 300),
+            (3608, 117, 4, 182),
+            (256, 32, 40, 1000),
+        ] {
+            for input in [Embedding::Gaussian, Embedding::Sphere] {
+                for labels in [Labels::Iid, Labels::Balanced] {
+                    let mut s = Setting::new(v, d, len, n);
+                    (s.input, s.output, s.labels) = (input, input, labels);
+                    let mlp = Mlp {
+                        activation: Activation::Linear,
+                        width: 1 << 40,
+                        input: MlpInput::Raw,
+                        rows: MlpRows::Gaussian,
+                    };
+                    let plain = attention::budget(&s);
+                    let layered = budget(&s.with_mlp(mlp), &mlp);
+                    let ratio = layered.interference / plain.interference;
+                    // With balanced labels the attention-only budget lets distinct samples of a label,
+                    // too, miss their own writing: 1/(V L) of the squared Gram entries.
+                    let allowed = if labels == Labels::Iid { 1e-3 } else { 6e-3 };
+                    assert!(
+                        (ratio - 1.0).abs() < allowed,
+                        "{v} {d} {len} {n} {input:?} {labels:?} {ratio}"
+                    );
+                    assert!((layered.signal - plain.signal).abs() < 1e-6);
+                }
+            }
+        }
     }
 }

@@ -12,6 +12,9 @@ const DEGREES: usize = 21;
 /// Length of an input row as the layer sees it: `(length, probability)`.
 pub(crate) type Lengths = Vec<(f64, f64)>;
 
+/// Values of a random variable with their probabilities.
+pub(crate) type Coordinates = Vec<(f64, f64)>;
+
 /// Nodes of `chi_k / sqrt(d)` by its density: `k` degrees of freedom in units of `d`.
 pub(crate) fn chi_nodes(k: f64, d: f64, panels: usize) -> Lengths {
     if k <= 0.0 {
@@ -122,6 +125,43 @@ impl Layer {
         mu
     }
 
+    /// Projections of the other rows on a weight vector of length `sqrt d`.
+    pub(crate) fn projections(&self) -> Coordinates {
+        let scale = row_scale(&self.mlp);
+        let nodes = if self.lengths.len() > 1 {
+            // Raw Gaussian rows.
+            normal_nodes()
+        } else {
+            self.coordinate_nodes()
+        };
+        nodes
+            .into_iter()
+            .filter(|n| n.1 > 1e-12)
+            .map(|(x, w)| (scale * x, w))
+            .collect()
+    }
+
+    /// Kernel values at infinite width between a row of the given length and the others.
+    pub(crate) fn infinite_values(&self, length: f64) -> Coordinates {
+        let top = DEGREES.min(ORDER + 1);
+        let own = Profile::of(self.mlp.activation, length);
+        let coordinates = self.coordinate_nodes();
+        let mut nodes = Vec::new();
+        for &(l, p) in &self.typical {
+            let other = Profile::of(self.mlp.activation, l);
+            for &(x, w) in &coordinates {
+                let rho = x / self.d.sqrt();
+                let k = (0..top)
+                    .rev()
+                    .fold(0.0, |sum, k| sum * rho + own.c[k] * other.c[k]);
+                if p * w > 1e-12 {
+                    nodes.push((k, p * w));
+                }
+            }
+        }
+        nodes
+    }
+
     /// Nodes of one coordinate of a random direction, `sqrt(d)` times.
     fn coordinate_nodes(&self) -> Vec<(f64, f64)> {
         let power = 0.5 * (self.d.max(3.0) - 3.0);
@@ -147,13 +187,13 @@ pub(crate) fn row_scale(mlp: &Mlp) -> f64 {
 
 /// Mean, variance, third and fourth cumulant over inputs of one hidden unit, tabulated against the
 /// length of its weight vector in units of `sqrt d`.
-struct UnitTable {
+pub(crate) struct UnitTable {
     step: f64,
     rows: Vec<[f64; 4]>,
 }
 
 impl UnitTable {
-    fn new(layer: &Layer) -> Self {
+    pub(crate) fn new(layer: &Layer) -> Self {
         const SIZE: usize = 64;
         let top = 1.0 + 7.0 / layer.d.sqrt();
         let step = top / (SIZE - 1) as f64;
@@ -185,7 +225,7 @@ impl UnitTable {
         UnitTable { step, rows }
     }
 
-    fn at(&self, r: f64) -> [f64; 4] {
+    pub(crate) fn at(&self, r: f64) -> [f64; 4] {
         let x = (r / self.step).min((self.rows.len() - 1) as f64 - 1e-9);
         let i = x as usize;
         let t = x - i as f64;

@@ -4,5 +4,6 @@ pub mod accuracy;
 pub mod attention;
 pub mod hermite;
 pub mod kernel;
+pub(crate) mod narrow;
 pub mod recall;
 pub mod thresholds;

@@ -1,8 +1,10 @@
 //! Recall through the hidden layer with saturated attention. Derivation: `recall.md`.
 
+use crate::activation::Activation;
 use crate::gauss;
 use crate::labels::LabelMoments;
-use crate::mlp::kernel::{KernelRow, UnitNode, kernel_rows, unit_nodes};
+use crate::mlp::kernel::{KernelRow, Layer, UnitNode, kernel_rows, unit_nodes};
+use crate::mlp::narrow::{LayerLaw, NARROW, layer_laws};
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_3, HERMITE_5, norm_nodes};
 use crate::recall::{Weights, class_weights, is_dense};
@@ -188,10 +190,39 @@ struct State {
     /// Skewness and excess kurtosis of the same.
     skew: f64,
     excess: f64,
+    /// The law itself at one layer, where it decides (`narrow.md`).
+    law: Option<LayerLaw>,
+}
+
+/// Whether the activation grows faster than linearly, so that a unit has no exponential moments and
+/// no cumulants describe its tail (`narrow.md`, section 1).
+fn is_steep(phi: Activation) -> bool {
+    match phi {
+        Activation::Hermite { coefficients } => coefficients[2..].iter().any(|&c| c != 0.0),
+        _ => false,
+    }
 }
 
 fn states(s: &Setting, mlp: &Mlp) -> Vec<State> {
     let rows = kernel_rows(s, mlp);
+    if s.output == Embedding::Orthonormal && mlp.width <= NARROW && is_steep(mlp.activation) {
+        let laws = layer_laws(&Layer::of(s, mlp), &rows);
+        let count: Vec<f64> = (0..rows.len())
+            .map(|i| laws.iter().filter(|l| l.row == i).count() as f64)
+            .collect();
+        return laws
+            .into_iter()
+            .map(|law| State {
+                weight: rows[law.row].weight / count[law.row],
+                signal: law.own - law.mean,
+                mean: law.mean,
+                variance: law.variance,
+                skew: 0.0,
+                excess: 0.0,
+                law: Some(law),
+            })
+            .collect();
+    }
     let typical = rows
         .iter()
         .max_by(|a, b| a.weight.total_cmp(&b.weight))
@@ -253,6 +284,7 @@ fn push_states(out: &mut Vec<State>, row: &KernelRow, own: &Own) {
             variance,
             skew,
             excess,
+            law: None,
         });
     }
 }
@@ -321,6 +353,9 @@ impl Field {
             };
         }
         let mut x = gap / variance.sqrt();
+        if let Some(law) = &state.law {
+            return law.above(x);
+        }
         if x > 9.0 {
             return 0.0;
         }
@@ -607,6 +642,26 @@ mod tests {
             assert!((bin.noise / x - 1.0).abs() < 0.05, "{bin:?} {x}");
             assert!((bin.skew - skew).abs() < 0.05, "{bin:?} {skew}");
             assert!((bin.excess - excess).abs() < 0.1, "{bin:?} {excess}");
+        }
+    }
+
+    /// Equation (4) against laws it is exact for, up to the cube's and the root's own error.
+    #[test]
+    fn scores_give_the_tails_of_known_laws() {
+        for x in [0.5, 1.0, 2.0, 3.0, 4.0] {
+            // The exponential law: skewness 2.
+            let exact = (-1.0f64 - x).exp();
+            let stated = gauss::cdf(-normal_score(x, 2.0, 6.0));
+            assert!((stated / exact - 1.0).abs() < 0.1, "{x} {stated} {exact}");
+        }
+        for u in [0.2f64, 0.5, 0.8, 0.9] {
+            // A coordinate of a unit vector in five dimensions: density 3/4 (1 - u^2).
+            let exact = 0.5 - 0.75 * (u - u.powi(3) / 3.0);
+            let stated = gauss::cdf(-normal_score(u * 5f64.sqrt(), 0.0, -6.0 / 7.0));
+            assert!(
+                (stated - exact).abs() < 0.02 * exact + 0.002,
+                "{u} {stated} {exact}"
+            );
         }
     }
 }
