@@ -1,11 +1,13 @@
 //! Finite steps against the limits of small and of strong ones, at fixed seeds.
 #![allow(clippy::unwrap_used)] // helpers outside test functions unwrap too
 
+#[path = "common/trials.rs"]
+mod trials;
+
 use recall_capacity::descent::Rates;
-use recall_capacity::descent::early::{self, Outcome, Training, Trial};
+use recall_capacity::descent::early::{self, Training, Trial};
 use recall_capacity::descent::exact::{self, Problem};
 use recall_capacity::embedding::Embeddings;
-use recall_capacity::job::{Configuration, Job, Precision};
 use recall_capacity::rng::{Purpose, StreamKey};
 use recall_capacity::task::{Batch, Permutation};
 use recall_theory::accuracy::attention_accuracy;
@@ -14,6 +16,7 @@ use recall_theory::finite_steps::{
     query_rate, saturating_strength, small_step, step_deviation, training_attention_accuracy,
 };
 use recall_theory::{Attention, Labels, Samples, Setting};
+use trials::{mean, simulate};
 
 /// What one trial of the exact engine shows at a small rate against the limit engine, per unit of
 /// the relative rate `eta/(L^2 V)`.
@@ -137,15 +140,6 @@ fn measure(setting: &Setting, seed: u64, rate: f64) -> Measured {
     }
 }
 
-/// Mean over seeds and its standard error.
-fn mean(x: impl Iterator<Item = f64>) -> (f64, f64) {
-    let x: Vec<f64> = x.collect();
-    let n = x.len() as f64;
-    let mean = x.iter().sum::<f64>() / n;
-    let variance = x.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (mean, (variance / n).sqrt())
-}
-
 /// Measured over predicted is one within three standard errors and `systematic`.
 fn check(what: &str, (measured, error): (f64, f64), predicted: f64, systematic: f64) {
     let allowed = 3.0 * error + systematic * predicted.abs();
@@ -213,21 +207,6 @@ fn a_small_step_keeps_its_tolerance() {
     );
 }
 
-fn simulate(s: &Setting, trials: u64) -> Vec<Outcome> {
-    let mut config = Configuration::of(s);
-    config.precision = Precision::F32;
-    (0..trials)
-        .map(|seed| {
-            let job = Job {
-                config,
-                seed,
-                paired: vec![],
-            };
-            job.run().unwrap().outcome
-        })
-        .collect()
-}
-
 #[test]
 fn saturating_strength_leaves_its_tolerance() {
     let tolerance = 0.05;
@@ -238,13 +217,13 @@ fn saturating_strength_leaves_its_tolerance() {
     ] {
         let s = Setting::new(v, d, l, n);
         let strength = saturating_strength(&s, tolerance).unwrap();
-        let hard = simulate(&s, 12);
+        let hard = simulate(&s, 12, false);
         let shortfall = |g: f64| {
             let soft = Setting {
                 attention: Attention::Strength(g),
                 ..s
             };
-            let soft = simulate(&soft, 12);
+            let soft = simulate(&soft, 12, false);
             let pairs = hard.iter().zip(&soft);
             mean(pairs.map(|(h, s)| h.accuracy.rate() - s.accuracy.rate()))
         };
@@ -262,7 +241,7 @@ fn training_attention_is_ahead_of_fresh_attention() {
         for labels in [Labels::Iid, Labels::Balanced] {
             let mut s = Setting::new(v, d, l, n);
             s.labels = labels;
-            let outcomes = simulate(&s, 800);
+            let outcomes = simulate(&s, 800, false);
             let gaps = outcomes
                 .iter()
                 .map(|o| o.train_attention.unwrap().rate() - o.attention.rate());

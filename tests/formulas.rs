@@ -1,46 +1,18 @@
 //! Simulation against the formulas, at fixed seeds.
 #![allow(clippy::unwrap_used)]
 
-use recall_capacity::descent::early::{self, NoiseParts, Outcome, Training, Trial};
+#[path = "common/trials.rs"]
+mod trials;
+
+use recall_capacity::descent::early::{self, NoiseParts, Training, Trial};
 use recall_capacity::embedding::Embeddings;
-use recall_capacity::job::{Configuration, Job, Precision};
 use recall_capacity::rng::{Purpose, StreamKey};
 use recall_capacity::task::{Batch, Permutation};
 use recall_theory::accuracy::{attention_accuracy, attention_weight, end_to_end_accuracy};
 use recall_theory::attention::{NOISE_NAMES, budget};
 use recall_theory::recall::recall_accuracy;
 use recall_theory::{Attention, Embedding, Labels, Samples, Setting};
-
-/// Runs `trials` seeds on two threads.
-fn simulate(s: &Setting, trials: u64, decompose: bool) -> Vec<Outcome> {
-    let mut config = Configuration::of(s);
-    config.decompose = decompose;
-    config.precision = Precision::F32;
-    let run = |seed| {
-        let job = Job {
-            config,
-            seed,
-            paired: vec![],
-        };
-        job.run().unwrap().outcome
-    };
-    let run = &run;
-    std::thread::scope(|scope| {
-        let halves: Vec<_> = (0..2)
-            .map(|half| scope.spawn(move || (half..trials).step_by(2).map(run).collect::<Vec<_>>()))
-            .collect();
-        halves.into_iter().flat_map(|h| h.join().unwrap()).collect()
-    })
-}
-
-/// Mean and its standard error.
-fn mean(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let x: Vec<f64> = values.collect();
-    let n = x.len() as f64;
-    let mean = x.iter().sum::<f64>() / n;
-    let variance = x.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (mean, (variance / n).sqrt())
-}
+use trials::{mean, simulate};
 
 /// The square root of measured over predicted variance is one within three standard errors (and
 /// 3 % for what is not leading order), and never off by more than 12 %.

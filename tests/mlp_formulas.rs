@@ -1,13 +1,15 @@
 //! Simulation of the attention-MLP model against its formulas, at fixed seeds.
 #![allow(clippy::unwrap_used)]
 
-use recall_capacity::descent::early::Outcome;
-use recall_capacity::job::{Configuration, Job, Precision};
+#[path = "common/trials.rs"]
+mod trials;
+
 use recall_theory::accuracy::{attention_accuracy, end_to_end_accuracy};
 use recall_theory::mlp::attention::{MLP_NOISE_NAMES, budget};
 use recall_theory::mlp::thresholds::{RECALL_NOISE_NAMES, recall_noise};
 use recall_theory::recall::recall_accuracy;
 use recall_theory::{Embedding, Labels, Mlp, MlpInput, MlpRows, Setting};
+use trials::{mean, simulate};
 
 fn layer(activation: &str, width: usize, input: MlpInput) -> Mlp {
     Mlp {
@@ -16,37 +18,6 @@ fn layer(activation: &str, width: usize, input: MlpInput) -> Mlp {
         input,
         rows: MlpRows::Gaussian,
     }
-}
-
-/// Runs `trials` seeds on two threads.
-fn simulate(s: &Setting, trials: u64) -> Vec<Outcome> {
-    assert_eq!(s.validate(), Ok(()));
-    let mut config = Configuration::of(s);
-    config.precision = Precision::F32;
-    let run = |seed| {
-        let job = Job {
-            config,
-            seed,
-            paired: vec![],
-        };
-        job.run().unwrap().outcome
-    };
-    let run = &run;
-    std::thread::scope(|scope| {
-        let halves: Vec<_> = (0..2)
-            .map(|half| scope.spawn(move || (half..trials).step_by(2).map(run).collect::<Vec<_>>()))
-            .collect();
-        halves.into_iter().flat_map(|h| h.join().unwrap()).collect()
-    })
-}
-
-/// Mean and its standard error over trials.
-fn mean(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let x: Vec<f64> = values.collect();
-    let n = x.len() as f64;
-    let mean = x.iter().sum::<f64>() / n;
-    let variance = x.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (mean, (variance / n).sqrt())
 }
 
 #[test]
@@ -72,7 +43,7 @@ fn recall_agrees_over_activations() {
         ("hermite-2", MlpInput::Rms, 256, 64, 2048, 24, 0.08),
     ] {
         let s = Setting::new(v, d, 8, n).with_mlp(layer(activation, m, input));
-        let (measured, error) = mean(simulate(&s, 4).iter().map(|o| o.recall.rate()));
+        let (measured, error) = mean(simulate(&s, 4, false).iter().map(|o| o.recall.rate()));
         let predicted = recall_accuracy(&s);
         assert!(
             (predicted - measured).abs() < allowed + 2.0 * error,
@@ -119,7 +90,7 @@ fn interventions_remove_single_terms_of_recall() {
         (&even, 4),
         (&orthonormal, 4),
     ] {
-        let (measured, error) = mean(simulate(s, trials).iter().map(|o| o.recall.rate()));
+        let (measured, error) = mean(simulate(s, trials, false).iter().map(|o| o.recall.rate()));
         let predicted = recall_accuracy(s);
         assert!(
             (predicted - measured).abs() < 0.05 + 2.0 * error,
@@ -239,7 +210,7 @@ fn attention_budget_agrees_over_activations() {
         mlp.rows = rows;
         let mut s = Setting::new(v, d, len, n).with_mlp(mlp);
         s.labels = labels;
-        let outcomes = simulate(&s, 12);
+        let outcomes = simulate(&s, 12, false);
         let b = budget(&s, &mlp);
         let (quiet, error) = mean(outcomes.iter().map(|o| o.interference_squared));
         let ratio = (quiet / b.interference).sqrt();
@@ -268,7 +239,11 @@ fn interventions_isolate_terms_of_the_attention_noise() {
         b.variance[MLP_NOISE_NAMES.iter().position(|n| *n == name).unwrap()] / b.interference
     };
     let check = |s: &Setting| {
-        let (quiet, error) = mean(simulate(s, 16).iter().map(|o| o.interference_squared));
+        let (quiet, error) = mean(
+            simulate(s, 16, false)
+                .iter()
+                .map(|o| o.interference_squared),
+        );
         let ratio = (quiet / budget(s, s.model.mlp().unwrap()).interference).sqrt();
         let allowed = 0.1 + 2.0 * 0.5 * error / quiet;
         assert!(
@@ -314,7 +289,7 @@ fn accuracies_of_three_steps_agree() {
         ("hermite:0,0.5,0.866", 256, 64, 32, 2048, 64),
     ] {
         let s = Setting::new(v, d, len, n).with_mlp(layer(activation, m, MlpInput::Rms));
-        let outcomes = simulate(&s, 12);
+        let outcomes = simulate(&s, 12, false);
         let (attention, e1) = mean(outcomes.iter().map(|o| o.attention.rate()));
         let (accuracy, e2) = mean(outcomes.iter().map(|o| o.accuracy.rate()));
         let (p1, p2) = (attention_accuracy(&s), end_to_end_accuracy(&s));
@@ -348,7 +323,11 @@ fn a_sample_meets_itself_with_its_own_weights() {
             .with_mlp(mlp)
             .with_embeddings(Embedding::Sphere, Embedding::Orthonormal);
         s.labels = Labels::Balanced;
-        let (quiet, error) = mean(simulate(&s, 24).iter().map(|o| o.interference_squared));
+        let (quiet, error) = mean(
+            simulate(&s, 24, false)
+                .iter()
+                .map(|o| o.interference_squared),
+        );
         let ratio = (quiet / budget(&s, &mlp).interference).sqrt();
         let allowed = 0.1 + 2.0 * 0.5 * error / quiet;
         assert!(
@@ -421,7 +400,7 @@ fn recall_of_narrow_layers_with_orthonormal_outputs_agrees() {
             .with_mlp(mlp)
             .with_embeddings(Embedding::Sphere, Embedding::Orthonormal);
         s.labels = labels;
-        let (measured, error) = mean(simulate(&s, 16).iter().map(|o| o.recall.rate()));
+        let (measured, error) = mean(simulate(&s, 16, false).iter().map(|o| o.recall.rate()));
         let stated = recall_accuracy(&s);
         assert!(
             (measured - stated).abs() < 0.04 + 2.0 * error,

@@ -441,13 +441,19 @@ fn prediction(factors: &Factors, fit: &RegressionFit, symbol: &str) -> Result<St
         .map(|(name, centre)| format!("{name} = {:.0}", centre.exp()))
         .collect();
     Ok(format!(
-        "One more setting at the centre of the design ({}) would measure {symbol} = {:.4}, 95 % prediction interval {:.4} to {:.4}: from the log-log fit, whose own error and the scatter of the points about it are both in it. {}",
+        "One more setting at the centre of the design ({}) would measure {symbol} = {}, 95 % prediction interval {} to {}: from the log-log fit, whose own error and the scatter of the points about it are both in it. {}",
         place.join(", "),
-        e.value.exp(),
-        e.lower.exp(),
-        e.upper.exp(),
+        three_digits(e.value.exp()),
+        three_digits(e.lower.exp()),
+        three_digits(e.upper.exp()),
         note(&[Interval::Prediction])
     ))
+}
+
+/// At least three significant digits, no exponent.
+fn three_digits(x: f64) -> String {
+    let places = (2.0 - x.abs().log10().floor()).clamp(0.0, 9.0);
+    format!("{x:.*}", places as usize)
 }
 
 fn slope_table(
@@ -704,4 +710,15 @@ fn figures(
         });
     }
     figures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::three_digits;
+
+    #[test]
+    fn numbers_keep_three_digits() {
+        let shown = [42298.3, 751.85, 94.598, 2.4399, 0.0327, 0.00981].map(three_digits);
+        assert_eq!(shown, ["42298", "752", "94.6", "2.44", "0.0327", "0.00981"]);
+    }
 }
