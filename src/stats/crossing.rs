@@ -394,15 +394,15 @@ fn other_shape(
 
 /// One bootstrap sample of seeds. Levels that lose all their rows drop out.
 fn resample(levels: &[Level], design: SeedDesign, rng: &mut ChaCha8Rng) -> Vec<Level> {
-    let rows: Vec<&[(u64, f64)]> = levels.iter().map(|l| &*l.squares).collect();
-    let drawn = resample_seeds(&rows, |row| row.0, design, rng);
-    levels
-        .iter()
-        .zip(drawn)
-        .map(|(level, squares)| Level {
+    resample_seeds(
+        levels,
+        |level| &level.squares,
+        |row| row.0,
+        |level, squares| Level {
             x: level.x,
             squares,
-        })
-        .filter(|level| !level.squares.is_empty())
-        .collect()
+        },
+        design,
+        rng,
+    )
 }

@@ -799,12 +799,12 @@ fn monotone_crossing(levels: &[Level], target: f64) -> Option<f64> {
 
 /// One bootstrap sample of seeds. Levels that lose all their rows drop out.
 fn resample(levels: &[Level], design: SeedDesign, rng: &mut ChaCha8Rng) -> Vec<Level> {
-    let rows: Vec<&[Trial]> = levels.iter().map(|l| &*l.rows).collect();
-    let drawn = resample_seeds(&rows, |row| row.seed, design, rng);
-    levels
-        .iter()
-        .zip(drawn)
-        .map(|(level, rows)| Level { x: level.x, rows })
-        .filter(|level| !level.rows.is_empty())
-        .collect()
+    resample_seeds(
+        levels,
+        |level| &level.rows,
+        |row| row.seed,
+        |level, rows| Level { x: level.x, rows },
+        design,
+        rng,
+    )
 }
