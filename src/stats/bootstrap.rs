@@ -81,7 +81,8 @@ mod tests {
             let drawn = draw(SeedDesign::SharedAcrossLevels);
             assert_eq!(drawn[0].len(), 6);
             let common: Vec<_> = drawn[0].iter().copied().filter(|r| r.0 < 4).collect();
-            assert_eq!(drawn[1], common);
+            // A level without rows drops out.
+            assert_eq!(drawn.get(1).cloned().unwrap_or_default(), common);
             repeated |= common.windows(2).any(|w| w[0] == w[1]);
             let drawn = draw(SeedDesign::IndependentAcrossLevels);
             assert_eq!([drawn[0].len(), drawn[1].len()], [6, 4]);
