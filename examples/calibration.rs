@@ -528,6 +528,7 @@ fn log_mean_square(n: usize, draw: impl Fn(&mut ChaCha8Rng) -> f64, repeats: usi
     Ok((hits, repeats))
 }
 
+/// Support and refutation of a mean of 12 at a deviation, at level .05.
 fn equivalence(deviation: f64, repeats: usize) -> Result<[(usize, usize); 2], StatsError> {
     let mut rng = ChaCha8Rng::seed_from_u64(111);
     let mut hits = [0; 2];

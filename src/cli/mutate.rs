@@ -177,23 +177,23 @@ fn terms_table(out: &mut String, outcome: &Outcome) {
     );
 }
 
-fn term_line(out: &mut String, row: &TermRow) {
-    let fate = match (row.verdict, row.defect) {
+/// What is said of a change that is not refuted.
+fn fate(verdict: Fate, defect: bool) -> &'static str {
+    match (verdict, defect) {
         (_, true) => "DEFECT",
         (Fate::Inconclusive, _) => "inconclusive",
         (Fate::Unseen, _) => "unseen",
         _ => "supported",
-    };
+    }
+}
+
+fn term_line(out: &mut String, row: &TermRow) {
+    let fate = fate(row.verdict, row.defect);
     let _ = writeln!(out, "  {fate:<13} {:<22} {}", row.mutation, row.reason);
 }
 
 fn line(out: &mut String, row: &Row) {
-    let fate = match (row.verdict, row.defect) {
-        (_, true) => "DEFECT",
-        (Fate::Inconclusive, _) => "inconclusive",
-        (Fate::Unseen, _) => "unseen",
-        _ => "supported",
-    };
+    let fate = fate(row.verdict, row.defect);
     let detectable = match row.detectable {
         Some(true) => "detectable",
         Some(false) => "below detection",

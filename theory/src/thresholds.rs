@@ -555,9 +555,8 @@ pub fn finite_size(s: &Setting, quantity: Quantity, variable: Variable, level: f
         return none;
     }
     if quantity == Quantity::EndToEnd {
-        let [attention, recall] = [Quantity::Attention, Quantity::Recall]
-            .map(|part| finite_size(s, part, variable, level));
-        return end_to_end(s, variable, level, &[attention, recall]);
+        let [_, _, accuracy] = finite_sizes(s, variable, level);
+        return accuracy;
     }
     let (lo, hi) = variable.range();
     let seed = match &s.model {
