@@ -364,6 +364,29 @@ fn empty_figures_are_drawn() {
 }
 
 #[test]
+fn blank_cells_are_not_missing() {
+    let svg = |blank: Vec<(usize, usize)>| {
+        let mut map = HeatMap::new(
+            "map",
+            (Axis::log2("N"), vec![1.0, 2.0]),
+            (Axis::log2("d"), vec![1.0, 2.0]),
+            Axis::linear("v"),
+            vec![vec![Some(1.0), None], vec![None, Some(2.0)]],
+        );
+        map.missing_label = "censored".into();
+        map.blank = blank;
+        render_svg(&map.into()).unwrap()
+    };
+    let (both, one, none) = (svg(vec![]), svg(vec![(0, 1)]), svg(vec![(0, 1), (1, 0)]));
+    assert!(both.len() > one.len() && one.len() > none.len());
+    assert!(both.contains("censored") && one.contains("censored"));
+    assert!(
+        !none.contains("censored"),
+        "a legend for cells that are not there"
+    );
+}
+
+#[test]
 fn impossible_figures_are_refused_by_name() {
     let xy = XyFigure::new("t", Axis::log10("N"), Axis::linear("y"));
     let mut bad_range = xy.clone();

@@ -6,6 +6,7 @@
 //! simulation.
 
 mod bound;
+mod boundaries;
 mod cells;
 mod curves;
 mod decoders;

@@ -3,6 +3,7 @@
 use recall_theory::Setting;
 
 use super::Records;
+use super::boundaries::between_regions;
 use super::cells::{Cell, measure, samples_text};
 use super::curves::{in_window, judge};
 use super::findings::{Findings, NamedFigure};
@@ -96,50 +97,6 @@ pub(super) struct Plane {
     pub(super) y: SearchAxis,
     /// Whether cells name the term that dominates.
     pub(super) dominant: bool,
-}
-
-/// Where one term hands over to another along an axis.
-struct HandOver {
-    terms: (&'static str, &'static str),
-    points: Vec<(f64, f64)>,
-}
-
-/// Hand-overs along the second coordinate, for each value of the first; `point` turns both into
-/// a point of the map.
-fn hand_overs(
-    first: &[f64],
-    second: &[f64],
-    name: &dyn Fn(f64, f64) -> &'static str,
-    point: &dyn Fn(f64, f64) -> (f64, f64),
-) -> Vec<HandOver> {
-    let mut found: Vec<HandOver> = Vec::new();
-    for &a in first {
-        for pair in second.windows(2) {
-            let terms = (name(a, pair[0]), name(a, pair[1]));
-            if terms.0 == terms.1 {
-                continue;
-            }
-            // Closed in on, so that both directions draw the same curve.
-            let (mut lo, mut hi) = (pair[0], pair[1]);
-            for _ in 0..6 {
-                let middle = (lo * hi).sqrt();
-                if name(a, middle) == terms.0 {
-                    lo = middle;
-                } else {
-                    hi = middle;
-                }
-            }
-            let point = point(a, (lo * hi).sqrt());
-            match found.iter_mut().find(|h| h.terms == terms) {
-                Some(known) => known.points.push(point),
-                None => found.push(HandOver {
-                    terms,
-                    points: vec![point],
-                }),
-            }
-        }
-    }
-    found
 }
 
 /// Distinct values of a size over the cells, ascending.
@@ -286,19 +243,15 @@ impl Plane {
                 cells,
             });
         }
-        // For each pair of neighbours, the points where one hands over to the other: looked for
-        // along both axes, since a boundary may run along either.
-        let name = |x: f64, y: f64| {
-            let column = at(first, self.x, x.round() as u64);
-            dominant(quantity, &at(&column, self.y, y.round() as u64))
+        let name = |x: u64, y: u64| dominant(quantity, &at(&at(first, self.x, x), self.y, y));
+        let whole = |v: &[f64]| {
+            let mut sizes: Vec<u64> = between(v[0], v[v.len() - 1], STEPS)
+                .map(|size| size.round() as u64)
+                .collect();
+            sizes.dedup();
+            sizes
         };
-        let grid = |v: &[f64]| between(v[0], v[v.len() - 1], STEPS).collect::<Vec<f64>>();
-        let (fine_x, fine_y) = (grid(xs), grid(ys));
-        let mut lines = hand_overs(&fine_x, &fine_y, &|x, y| name(x, y), &|x, y| (x, y));
-        lines.extend(hand_overs(&fine_y, &fine_x, &|y, x| name(x, y), &|y, x| {
-            (x, y)
-        }));
-        for HandOver { points, .. } in lines {
+        for points in between_regions(&whole(xs), &whole(ys), &name) {
             map.lines.push(Line::new(
                 "another term dominates",
                 Style::neutral().dash(Dash::DashDot),

@@ -403,8 +403,8 @@ fn maps(
             .collect();
         let len = |s: &Setting| s.len as f64;
         let (xs, ys) = (sorted(&len, &here), sorted(&dim, &here));
-        // Scattered points are no map.
-        if xs.len() < 2 || ys.len() < 2 || 2 * here.len() < xs.len() * ys.len() {
+        // Scattered points are no map, nor are a handful.
+        if xs.len() < 3 || ys.len() < 3 || 2 * here.len() < xs.len() * ys.len() {
             continue;
         }
         let find = |i: usize, j: usize| {
@@ -425,7 +425,14 @@ fn maps(
             Axis::log10(words.axis.clone()),
             grid,
         );
-        map.missing_label = "not reached".to_owned();
+        map.missing_label = "censored".to_owned();
+        for j in 0..ys.len() {
+            for i in 0..xs.len() {
+                if find(i, j).is_none() {
+                    map.blank.push((j, i));
+                }
+            }
+        }
         for regime in Regime::ALL {
             let mut cells = Vec::new();
             for j in 0..ys.len() {
@@ -453,7 +460,7 @@ fn maps(
         figures.push(NamedFigure {
             stem: format!("{}-map{suffix}", experiment.id),
             caption: format!(
-                "Colour: measured {}. Symbols: the law that binds there by the theory (asymptotic laws; their boundaries are crossovers).",
+                "Colour: measured {}. Symbols: the law that binds there by the theory (asymptotic laws; their boundaries are crossovers). White: not searched.",
                 words.symbol
             ),
             figure: map.into(),

@@ -300,8 +300,12 @@ pub(super) fn page(map: &HeatMap) -> Result<Page, FigureError> {
     let x_label = wrap(&map.x.label, LABEL, Weight::Regular, plot_width)?;
     let title = wrap(&map.title, TITLE, Weight::Bold, map.width - left - MARGIN)?;
 
-    let missing = |v: &Option<f64>| v.is_none_or(f64::is_nan);
-    let any_missing = map.values.iter().flatten().any(missing);
+    let any_missing = map.values.iter().enumerate().any(|(row, values)| {
+        values
+            .iter()
+            .enumerate()
+            .any(|(column, v)| v.is_none_or(f64::is_nan) && !map.blank.contains(&(row, column)))
+    });
     let most = map.width - left - MARGIN;
     let legend = Legend::layout(legend_entries(map, any_missing), most, usize::MAX)?;
 
@@ -373,11 +377,12 @@ pub(super) fn page(map: &HeatMap) -> Result<Page, FigureError> {
                         colours.colour(map, v),
                         1.0,
                     )?,
+                    None if map.blank.contains(&(row, column)) => {}
                     None => canvas.hatch(a, b, Rgb::MISSING, Rgb::HATCH)?,
                 }
             }
         }
-        draw_marks(canvas, map, &x_edges, &y_edges)?;
+        draw_marks(canvas, map, (&x, &x_edges), (&y, &y_edges))?;
         if let Some(size) = text_size {
             draw_texts(canvas, map, &colours, (&x_edges, &y_edges), size)?;
         }
@@ -438,8 +443,8 @@ pub(super) fn page(map: &HeatMap) -> Result<Page, FigureError> {
 fn draw_marks(
     canvas: &mut Canvas<'_>,
     map: &HeatMap,
-    x_edges: &[f64],
-    y_edges: &[f64],
+    (x, x_edges): (&AxisMap, &[f64]),
+    (y, y_edges): (&AxisMap, &[f64]),
 ) -> Result<(), FigureError> {
     for marks in &map.marks {
         for &(row, column) in &marks.cells {
@@ -459,11 +464,29 @@ fn draw_marks(
                 .get(row)
                 .and_then(|r| r.get(column))
                 .is_some_and(|t| !t.is_empty());
-            let centre = (
+            // Alone it stands at the sizes of the cell, where the ticks are: cells are not
+            // symmetric about them if the sizes are uneven.
+            let middle = (
                 x_edges[column] + width / 2.0,
                 y_edges[row + 1] + height * if shared { 0.3 } else { 0.5 },
             );
-            let room = (width.min(if shared { height / 2.0 } else { height }) / 2.0 - 2.0).max(1.5);
+            let centre = if shared {
+                middle
+            } else {
+                (
+                    x.at(map.x_centres[column]).unwrap_or(middle.0),
+                    y.at(map.y_centres[row]).unwrap_or(middle.1),
+                )
+            };
+            let room = if shared {
+                width.min(height / 2.0) / 2.0
+            } else {
+                (centre.0 - x_edges[column])
+                    .min(x_edges[column + 1] - centre.0)
+                    .min(centre.1 - y_edges[row + 1])
+                    .min(y_edges[row] - centre.1)
+            };
+            let room = (room - 2.0).max(1.5);
             let radius = MARKER_RADIUS.min(room);
             canvas.marker_halo(centre, marks.marker, radius)?;
             canvas.marker(

@@ -661,6 +661,9 @@ pub struct HeatMap {
     pub y_centres: Vec<f64>,
     /// Values by row (along y), then column (along x); `None` is missing.
     pub values: Vec<Vec<Option<f64>>>,
+    /// Cells (row, column) left white: nothing was to be there, so that nothing is missing.
+    #[serde(default)]
+    pub blank: Vec<(usize, usize)>,
     /// Colour map.
     #[serde(default)]
     pub colours: ColourMap,
@@ -703,6 +706,7 @@ impl HeatMap {
             x_centres,
             y_centres,
             values,
+            blank: Vec::new(),
             colours: ColourMap::default(),
             lines: Vec::new(),
             cell_texts: Vec::new(),
