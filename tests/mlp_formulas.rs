@@ -408,3 +408,61 @@ fn recall_of_narrow_layers_with_orthonormal_outputs_agrees() {
         );
     }
 }
+
+/// Accuracy per attention, where attention is imperfect in training as at test: what is stored then.
+/// The measured accuracy less the predicted one times measured over predicted attention, so that an
+/// error of the attention formula does not enter.
+#[test]
+fn accuracy_per_attention_agrees_where_attention_is_imperfect() {
+    for (activation, input, labels, v, d, len, n) in [
+        ("relu", MlpInput::Raw, Labels::Iid, 128, 48, 32, 384),
+        (
+            "softplus",
+            MlpInput::Raw,
+            Labels::Balanced,
+            128,
+            64,
+            40,
+            256,
+        ),
+        (
+            "softplus",
+            MlpInput::Raw,
+            Labels::Balanced,
+            128,
+            64,
+            64,
+            256,
+        ),
+        (
+            "centred-relu",
+            MlpInput::Rms,
+            Labels::Balanced,
+            192,
+            48,
+            24,
+            384,
+        ),
+        ("abs:0.3,1", MlpInput::Rms, Labels::Iid, 192, 64, 32, 384),
+        ("abs:0.3,1", MlpInput::Rms, Labels::Iid, 192, 64, 48, 384),
+    ] {
+        let mut s = Setting::new(v, d, len, n).with_mlp(layer(activation, 128, input));
+        s.labels = labels;
+        let outcomes = simulate(&s, 24, false);
+        let per_attention = end_to_end_accuracy(&s) / attention_accuracy(&s);
+        let (attention, _) = mean(outcomes.iter().map(|o| o.attention.rate()));
+        let (excess, error) = mean(
+            outcomes
+                .iter()
+                .map(|o| o.accuracy.rate() - per_attention * o.attention.rate()),
+        );
+        assert!(
+            (0.25..0.96).contains(&attention),
+            "{activation} {attention}"
+        );
+        assert!(
+            excess.abs() < 0.02 + 2.0 * error,
+            "{activation} {len}: {excess} +- {error}"
+        );
+    }
+}

@@ -600,22 +600,22 @@ pub fn end_to_end_accuracy(s: &Setting) -> f64 {
 }
 
 /// A token in a state of the trial, as the third step stores it.
-struct StoredToken {
-    weight: f64,
-    score: f64,
+pub(crate) struct StoredToken {
+    pub(crate) weight: f64,
+    pub(crate) score: f64,
     /// Chance that it is attended where it is informative.
-    attended: f64,
+    pub(crate) attended: f64,
     /// Mean number of samples of other labels that attend to it.
-    foreign: f64,
+    pub(crate) foreign: f64,
 }
 
 /// What the third step stores in a state of the trial.
-struct StoredState {
-    weight: f64,
-    tokens: Vec<StoredToken>,
+pub(crate) struct StoredState {
+    pub(crate) weight: f64,
+    pub(crate) tokens: Vec<StoredToken>,
     /// Mean square and variance over tokens of the chance to be attended.
-    square: f64,
-    variance: f64,
+    pub(crate) square: f64,
+    pub(crate) variance: f64,
     /// Inverse number of the tokens that attract wrong attention.
     crowd: f64,
     /// What they share along the query, in the same measure, for a token of score 1.
@@ -623,6 +623,22 @@ struct StoredState {
 }
 
 impl StoredState {
+    /// At a `ratio` of the signal to the spread of normal scores. `linear` is the share of the
+    /// interference between tokens that is linear in their overlap.
+    pub(crate) fn of_ratio(s: &Setting, weight: f64, ratio: f64, linear: f64) -> Self {
+        let state = TrialState {
+            weight,
+            ratio,
+            relative_signal: 0.0,
+            pairs: (0.0, 0.0),
+            shape: Shape::Normal,
+        };
+        let per_class = s.samples.as_f64() / s.vocab as f64;
+        let mut stored = Self::new(s, state, effective_competitors(s), per_class);
+        stored.lean *= linear;
+        stored
+    }
+
     fn new(s: &Setting, t: TrialState, competitors: f64, per_class: f64) -> Self {
         let rivals = s.len as f64 - 1.0;
         // To attract, a token of score g must top L - 2 others and the informative position.
@@ -669,12 +685,12 @@ impl StoredState {
     }
 
     /// [`Self::crowd`] as a token of a score meets it.
-    fn crowding(&self, score: f64) -> f64 {
+    pub(crate) fn crowding(&self, score: f64) -> f64 {
         (self.crowd + score * score * self.lean).min(1.0)
     }
 
     /// Mean crowding at an attended token.
-    fn mean_crowding(&self) -> f64 {
+    pub(crate) fn mean_crowding(&self) -> f64 {
         let tokens = || self.tokens.iter();
         let all: f64 = tokens().map(|x| x.weight * x.attended).sum();
         let met = tokens().map(|x| x.weight * x.attended * self.crowding(x.score));
@@ -686,7 +702,7 @@ impl StoredState {
     }
 
     /// Mean number of foreign samples at an attended token, over all.
-    fn foreign(&self) -> f64 {
+    pub(crate) fn foreign(&self) -> f64 {
         let met = self
             .tokens
             .iter()
@@ -696,7 +712,7 @@ impl StoredState {
 }
 
 /// Least mean number of foreign samples at an attended token that is worth a table.
-const FEW_FOREIGN: f64 = 1e-4;
+pub(crate) const FEW_FOREIGN: f64 = 1e-4;
 
 fn argmax_accuracy(s: &Setting) -> f64 {
     let n = effective_competitors(s);

@@ -75,7 +75,7 @@ pub(crate) fn poisson(mean: f64) -> Vec<f64> {
         .collect()
 }
 
-fn binomial(n: usize, p: f64) -> Vec<f64> {
+pub(crate) fn binomial(n: usize, p: f64) -> Vec<f64> {
     use statrs::function::gamma::ln_gamma;
     let (p, size) = (p.clamp(0.0, 1.0), n as f64);
     (0..=n)
@@ -102,7 +102,7 @@ pub(crate) struct Foreign {
 }
 
 impl Foreign {
-    const NONE: Foreign = Foreign {
+    pub(crate) const NONE: Foreign = Foreign {
         number: 0.0,
         weight: 0.0,
     };
@@ -235,7 +235,7 @@ fn trigger_nodes(zi: &Moments, carried: f64) -> Vec<(f64, f64, f64)> {
 
 /// What the own output vector picks up from an interference of squared length `eta` at normal score
 /// `g`: a coordinate of a unit vector on the sphere (note, eq. 5), normal otherwise.
-fn own_noise(g: f64, eta: f64, overlap: f64, sphere: Option<f64>) -> f64 {
+pub(crate) fn own_noise(g: f64, eta: f64, overlap: f64, sphere: Option<f64>) -> f64 {
     match sphere {
         Some(d) => eta.sqrt() * (-(-g * g / (d - 1.5).max(0.5)).exp_m1()).sqrt().copysign(g),
         None => (eta * overlap).sqrt() * g,

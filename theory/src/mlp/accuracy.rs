@@ -1,14 +1,14 @@
 //! Attention and end-to-end accuracy of the attention-MLP model. Derivation: `accuracy.md`.
 
-use crate::accuracy::effective_competitors;
+use crate::accuracy::{FEW_FOREIGN, StoredState, effective_competitors};
 use crate::gauss;
 use crate::labels::LabelMoments;
 use crate::mlp::attention::TrialBudget;
 use crate::mlp::recall::Recall;
 use crate::moments::Moments;
-use crate::quadrature::{HERMITE_5, HERMITE_7, factor_nodes, norm_nodes};
-use crate::recall::{class_weights, is_dense};
-use crate::setting::{Mlp, Setting};
+use crate::quadrature::{HERMITE_3, HERMITE_5, HERMITE_7, factor_nodes, norm_nodes};
+use crate::recall::{Foreign, binomial, class_weights, is_dense};
+use crate::setting::{Labels, Mlp, Setting};
 
 /// One state of a trial: weight, and score of the trigger over the spread of the token scores.
 type State = (f64, f64);
@@ -95,7 +95,7 @@ fn hit(ratio: f64, g: f64, competitors: f64) -> f64 {
     gauss::cdf_power(ratio + g, competitors)
 }
 
-/// Accuracy of argmax attention on fresh sequences (note, eq. 2).
+/// Accuracy of argmax attention on fresh sequences (note, eq. 1a).
 #[must_use]
 pub fn attention_accuracy(s: &Setting, mlp: &Mlp) -> f64 {
     let n = effective_competitors(s);
@@ -107,100 +107,330 @@ pub fn attention_accuracy(s: &Setting, mlp: &Mlp) -> f64 {
         .clamp(0.0, 1.0)
 }
 
-/// Step of the weight where classes have too many samples to count, and the cells kept.
+/// Cells of the weights at which recall is tabulated for each weight of a sample, where the mean of
+/// the kernel makes a label's count differ from what is stored of it.
 const GRID: f64 = 1.0 / 16.0;
-const DENSE_CELLS: usize = 24;
-/// Training attention at which recall is tabulated.
-const ATTENTION: [f64; 3] = [0.5, 0.78, 1.0];
+const DENSE_TOP: f64 = 1.5;
+/// Shares of the labels that have their samples at their own token, at which recall is tabulated.
+const SHARES: [f64; 3] = [0.25, 0.6, 1.0];
+/// Mean numbers of foreign samples at which their effect is tabulated.
+const FOREIGN: [f64; 3] = [0.5, 4.0, 24.0];
 
-/// End-to-end accuracy on fresh sequences (note, eq. 3).
-#[must_use]
-pub fn end_to_end_accuracy(s: &Setting, mlp: &Mlp) -> f64 {
-    let recall = Recall::new(s, mlp);
-    let dense = is_dense(s);
-    let sample = s.vocab as f64 / s.samples.as_f64();
-    let (unit, top) = if dense {
-        (GRID, DENSE_CELLS)
-    } else {
-        let top = class_weights(s, 1.0)
-            .iter()
-            .rposition(|w| w.1 > 1e-5)
-            .unwrap_or(0);
-        (sample, top)
-    };
-    let table = ATTENTION.map(|a| recall.curve(unit, top, a));
-    let noise = recall.noise();
-    let n = effective_competitors(s);
-    let nodes = token_nodes();
-    let rivals = s.len as f64 - 1.0;
-    // Mean over a class of which a share `a` is stored, at training attention `level`, when a
-    // mean number `wrong` of foreign samples sits on the token.
-    let mean = |a: f64, level: f64, wrong: f64| -> f64 {
-        let i = usize::from(level > ATTENTION[1]);
-        let t = ((level - ATTENTION[i]) / (ATTENTION[i + 1] - ATTENTION[i])).clamp(0.0, 1.0);
-        let at = |k: usize| {
-            let k = k.min(top);
-            table[i][k] * (1.0 - t) + table[i + 1][k] * t
-        };
-        class_weights(s, a)
-            .iter()
-            .enumerate()
-            .filter(|(_, w)| w.1 > 1e-6)
-            .map(|(k, &(kappa, p))| {
-                if dense {
-                    let x = (kappa / unit).min(DENSE_CELLS as f64 - 1e-9);
-                    let k = x as usize;
-                    let t = x - k as f64;
-                    return p * (at(k) * (1.0 - t) + at(k + 1) * t);
-                }
-                let gap = kappa - unit;
-                let lose = gauss::cdf(-gap / (std::f64::consts::SQRT_2 * noise));
-                p * at(k) * (-wrong * lose).exp()
-            })
-            .sum()
-    };
-    let mut total = 0.0;
-    for (weight, ratio) in states(s, mlp) {
-        let chances: Vec<f64> = nodes.iter().map(|&(g, _)| hit(ratio, g, n)).collect();
-        let square: f64 = nodes.iter().zip(&chances).map(|(q, a)| q.1 * a * a).sum();
-        let level = square.sqrt();
-        if level < 1e-3 {
-            continue;
+/// What a class holds: samples at its own token and elsewhere, as the weight at saturated attention
+/// that has the same signal (note, eq. 4); with its probability.
+struct Holdings<'a> {
+    s: &'a Setting,
+    /// Mean of the kernel over the signal of a unit weight.
+    mean: f64,
+}
+
+impl Holdings<'_> {
+    fn weight(&self, stored: f64, count: f64) -> f64 {
+        (stored + self.mean * count) / (1.0 + self.mean)
+    }
+
+    /// For a token attended with chance `a` in training.
+    fn law(&self, a: f64) -> Vec<(f64, f64)> {
+        let s = self.s;
+        let unit = s.vocab as f64 / s.samples.as_f64();
+        let single = self.mean.abs() < 1e-3;
+        if is_dense(s) || s.labels == Labels::Iid {
+            // Poisson counts: what misses is independent of what is stored.
+            let missed = match s.labels {
+                Labels::Iid => (unit * (1.0 - a)).max(0.0).sqrt(),
+                Labels::Balanced => 0.0,
+            };
+            let nodes: &[(f64, f64)] = if single || missed == 0.0 {
+                &[(0.0, 1.0)]
+            } else {
+                &HERMITE_3
+            };
+            return class_weights(s, a)
+                .into_iter()
+                .filter(|w| w.1 > 1e-7)
+                .flat_map(|(stored, p)| {
+                    nodes.iter().map(move |&(x, w)| {
+                        let elsewhere = (1.0 - a + x * missed).max(0.0);
+                        let count = if s.labels == Labels::Iid {
+                            stored + elsewhere
+                        } else {
+                            1.0
+                        };
+                        (self.weight(stored, count), p * w)
+                    })
+                })
+                .collect();
         }
-        // Recall depends on the stored share slowly: tabulated on a few shares.
-        const SHARES: usize = 8;
-        let sure = mean(1.0, level, 0.0);
-        let by_share: Vec<f64> = (0..=SHARES)
-            .map(|i| {
-                if i == SHARES {
-                    sure
-                } else {
-                    mean(i as f64 / SHARES as f64, level, 0.0)
-                }
+        class_weights(s, 1.0)
+            .into_iter()
+            .enumerate()
+            .filter(|(_, w)| w.1 > 1e-7)
+            .flat_map(|(n, (count, p))| {
+                binomial(n, a)
+                    .into_iter()
+                    .enumerate()
+                    .map(move |(k, q)| (self.weight(k as f64 * unit, count), p * q))
             })
-            .collect();
-        for (&(g, w), &a) in nodes.iter().zip(&chances) {
-            if w * a < 1e-9 {
-                continue;
-            }
-            let wrong = if ratio.is_finite() {
-                s.samples.as_f64() / s.vocab as f64
-                    * rivals
-                    * gauss::cdf_power(g, (rivals - 1.0).max(0.0))
-                    * gauss::cdf(g - ratio)
-            } else {
-                0.0
+            .collect()
+    }
+}
+
+/// Recall by the weight that is stored, tabulated for a few loads.
+struct Table {
+    loads: [f64; 3],
+    /// `recall[load][k]` at weight `k unit`.
+    recall: [Vec<f64>; 3],
+    unit: f64,
+    /// Weights, in units, at which the loss to foreign samples is tabulated, and that loss:
+    /// `-log` of the share of right answers kept per foreign sample, by [`FOREIGN`].
+    hits: Vec<usize>,
+    lost: Vec<Vec<f64>>,
+}
+
+impl Table {
+    fn new(s: &Setting, recall: &Recall, mean: f64, crowd: f64, foreign: bool) -> Self {
+        let sample = s.vocab as f64 / s.samples.as_f64();
+        let dense = is_dense(s);
+        let unit = if dense {
+            GRID
+        } else if mean.abs() < 1e-3 {
+            sample
+        } else {
+            sample / (sample / 0.2).ceil()
+        };
+        let last = if dense {
+            DENSE_TOP
+        } else {
+            let weights = class_weights(s, 1.0);
+            let top = weights.iter().rposition(|w| w.1 > 1e-5).unwrap_or(0);
+            weights[top].0
+        };
+        let top = (last / unit).round() as usize;
+        let (pairs, own) = recall.pairs_and_own();
+        let table = SHARES.map(|share| recall.curve(unit, top, &recall.rivals(share, crowd)));
+        let (mut hits, mut lost) = (Vec::new(), Vec::new());
+        if foreign && !dense {
+            let stride = top.div_ceil(12).max(1);
+            hits = (0..=top).step_by(stride).collect();
+            let rivals = recall.rivals(SHARES[1], crowd);
+            let at = |k: usize, number: f64| {
+                let weight = sample;
+                recall.given(k as f64 * unit, &rivals, Foreign { number, weight })
             };
-            let p = if wrong > 1e-3 && !dense {
-                mean(a, level, wrong)
-            } else {
-                let x = (a * SHARES as f64).min(SHARES as f64 - 1e-9);
-                let i = x as usize;
-                let t = x - i as f64;
-                by_share[i] * (1.0 - t) + by_share[i + 1] * t
-            };
-            total += weight * w * a * p;
+            let clean: Vec<f64> = hits.iter().map(|&k| at(k, 0.0)).collect();
+            lost = FOREIGN
+                .iter()
+                .map(|&number| {
+                    hits.iter()
+                        .zip(&clean)
+                        .map(|(&k, &c)| {
+                            let share = at(k, number).max(1e-300) / c.max(1e-300);
+                            -share.min(1.0).ln() / number
+                        })
+                        .collect()
+                })
+                .collect();
+        }
+        Table {
+            loads: SHARES.map(|share| own + pairs * share),
+            recall: table,
+            unit,
+            hits,
+            lost,
         }
     }
-    total.clamp(0.0, 1.0)
+
+    fn at(&self, weight: f64, load: f64, foreign: f64) -> f64 {
+        let x = (weight / self.unit).max(0.0);
+        let along = |row: &[f64]| {
+            let last = row.len() - 1;
+            let i = (x as usize).min(last);
+            let t = x - i as f64;
+            row[i] + t.min(1.0) * (row[(i + 1).min(last)] - row[i])
+        };
+        let i = usize::from(load > self.loads[1]);
+        let t = ((load - self.loads[i]) / (self.loads[i + 1] - self.loads[i])).clamp(0.0, 1.0);
+        let clean = along(&self.recall[i]) * (1.0 - t) + along(&self.recall[i + 1]) * t;
+        if foreign <= 0.0 || self.lost.is_empty() {
+            return clean;
+        }
+        let i = FOREIGN
+            .partition_point(|n| *n <= foreign)
+            .clamp(1, FOREIGN.len() - 1);
+        let (low, high) = (FOREIGN[i - 1], FOREIGN[i]);
+        let t = ((foreign / low).ln() / (high / low).ln()).clamp(0.0, 1.0);
+        let rate = self.loss(x, i - 1) * (1.0 - t) + self.loss(x, i) * t;
+        clean * (-foreign * rate).exp()
+    }
+
+    /// Loss per foreign sample at weight `x` units.
+    fn loss(&self, x: f64, number: usize) -> f64 {
+        let row = &self.lost[number];
+        let i = self.hits.partition_point(|h| *h as f64 <= x).max(1) - 1;
+        let Some(next) = self.hits.get(i + 1) else {
+            return row[i];
+        };
+        let t = (x - self.hits[i] as f64) / (next - self.hits[i]) as f64;
+        row[i] * (1.0 - t) + row[i + 1] * t
+    }
+}
+
+/// End-to-end accuracy on fresh sequences (note, eq. 5).
+#[must_use]
+pub fn end_to_end_accuracy(s: &Setting, mlp: &Mlp) -> f64 {
+    accuracy_in(s, mlp, states(s, mlp))
+}
+
+/// The same in given states of the trial.
+fn accuracy_in(s: &Setting, mlp: &Mlp, states: Vec<State>) -> f64 {
+    let recall = Recall::new(s, mlp);
+    let (pairs, own) = recall.pairs_and_own();
+    let linear = recall.linear_share();
+    let mean = recall.mean_over_signal();
+    let states: Vec<StoredState> = states
+        .into_iter()
+        .map(|(weight, ratio)| StoredState::of_ratio(s, weight, ratio, linear))
+        .collect();
+    let spread: f64 = states.iter().map(|t| t.weight * t.variance).sum();
+    let crowd = if spread > 0.0 {
+        let shared = states
+            .iter()
+            .map(|t| t.weight * t.variance * t.mean_crowding());
+        shared.sum::<f64>() / spread
+    } else {
+        0.0
+    };
+    let met: f64 = states.iter().map(StoredState::foreign).sum();
+    let table = Table::new(s, &recall, mean, crowd, met > FEW_FOREIGN);
+    let holdings = Holdings { s, mean };
+    let (mut total, mut attended) = (0.0, 0.0);
+    for t in &states {
+        for token in &t.tokens {
+            let p = t.weight * token.weight * token.attended;
+            attended += p;
+            if p < 1e-9 {
+                continue;
+            }
+            let load = pairs * (t.square + t.variance * t.crowding(token.score)) + own;
+            let right: f64 = holdings
+                .law(token.attended)
+                .into_iter()
+                .map(|(weight, q)| q * table.at(weight, load, token.foreign))
+                .sum();
+            total += p * right;
+        }
+    }
+    // A wrong position answers with any other label as likely as with the right one.
+    let by_chance = if attended > 0.0 {
+        (1.0 - attended) * (1.0 - total / attended) / (s.vocab as f64 - 1.0)
+    } else {
+        1.0 / s.vocab as f64
+    };
+    (total + by_chance).clamp(0.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::Activation;
+    use crate::setting::{MlpInput, MlpRows};
+    use crate::test_random::{Lcg, dot, mean_and_covariance};
+
+    /// Step 3 by its definition with argmax attention of known ratio of signal to spread and normal
+    /// scores: attended tokens, stored labels, and recall through a drawn layer whose kernel has a large
+    /// mean, all of it against (5).
+    #[test]
+    fn stored_labels_are_recalled_at_imperfect_attention() {
+        let (v, d, m, len, trials) = (100usize, 40usize, 200usize, 14usize, 70);
+        for (labels, ratio, n) in [
+            (Labels::Balanced, 1.6, 800usize),
+            (Labels::Iid, 1.6, 800),
+            (Labels::Iid, 2.6, 400),
+        ] {
+            let mlp = Mlp {
+                activation: Activation::Relu,
+                width: m,
+                input: MlpInput::Rms,
+                rows: MlpRows::Gaussian,
+            };
+            let mut s = Setting::new(v, d, len, n as u64).with_mlp(mlp);
+            s.labels = labels;
+            let stated = accuracy_in(&s, &mlp, vec![(1.0, ratio)]);
+            let mut rng = Lcg(61);
+            let mut rates = Vec::new();
+            for _ in 0..trials {
+                let output = rng.table(v, d, false);
+                let (centre, _) = mean_and_covariance(&output);
+                let w: Vec<Vec<f64>> = (0..m)
+                    .map(|_| (0..d).map(|_| rng.normal()).collect())
+                    .collect();
+                let features: Vec<Vec<f64>> = rng
+                    .table(v, d, true)
+                    .iter()
+                    .map(|x| {
+                        w.iter()
+                            .map(|row| mlp.activation.value(dot(row, x)))
+                            .collect()
+                    })
+                    .collect();
+                let scores: Vec<f64> = (0..v).map(|_| rng.normal()).collect();
+                let batch: Vec<usize> = (0..n)
+                    .map(|sample| match labels {
+                        Labels::Balanced => sample % v,
+                        Labels::Iid => rng.below(v),
+                    })
+                    .collect();
+                let mut attend = |label: usize| {
+                    let (mut best, mut at) = (scores[label] + ratio, label);
+                    for _ in 1..len {
+                        let token = rng.below(v);
+                        if scores[token] > best {
+                            (best, at) = (scores[token], token);
+                        }
+                    }
+                    at
+                };
+                // V2 phi = sum over tokens of what is stored there times the kernel.
+                let mut stored = vec![vec![0.0; d]; v];
+                for &label in &batch {
+                    let at = attend(label);
+                    for ((x, a), c) in stored[at].iter_mut().zip(&output[label]).zip(&centre) {
+                        *x += a - c;
+                    }
+                }
+                let answers: Vec<usize> = (0..v)
+                    .map(|u| {
+                        let mut read = vec![0.0; d];
+                        for (of_token, f) in stored.iter().zip(&features) {
+                            let k = dot(f, &features[u]);
+                            for (x, y) in read.iter_mut().zip(of_token) {
+                                *x += k * y;
+                            }
+                        }
+                        (0..v)
+                            .max_by(|&i, &j| {
+                                dot(&output[i], &read).total_cmp(&dot(&output[j], &read))
+                            })
+                            .unwrap_or(0)
+                    })
+                    .collect();
+                let right = (0..6 * v)
+                    .filter(|i| answers[attend(i % v)] == i % v)
+                    .count();
+                rates.push(right as f64 / (6 * v) as f64);
+            }
+            let count = rates.len() as f64;
+            let measured = rates.iter().sum::<f64>() / count;
+            let error = rates
+                .iter()
+                .map(|x| (x - measured).powi(2))
+                .sum::<f64>()
+                .sqrt()
+                / count;
+            assert!(
+                (measured - stated).abs() < 2.0 * error + 0.015,
+                "{labels:?} {ratio}: {measured} +- {error}, stated {stated}"
+            );
+        }
+    }
 }

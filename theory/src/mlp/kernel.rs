@@ -7,7 +7,7 @@ use crate::quadrature::{HERMITE_3, HERMITE_5, norm_nodes};
 use crate::setting::{Embedding, Mlp, MlpInput, MlpRows, Setting};
 
 /// Degrees kept in averages over overlaps.
-const DEGREES: usize = 21;
+pub(crate) const DEGREES: usize = 21;
 
 /// Length of an input row as the layer sees it: `(length, probability)`.
 pub(crate) type Lengths = Vec<(f64, f64)>;
@@ -55,6 +55,8 @@ pub struct KernelRow {
     /// Variance over the other rows at infinite width, by the Hermite degree that carries it: 1,
     /// 2, all others.
     pub interference: [f64; 3],
+    /// The factor `1 - 1/m` in it.
+    pub narrow: f64,
     /// How these amplitudes follow `K_uu`: `d log amplitude / d log K_uu` by regression.
     pub follow: [f64; 3],
     /// Variance over the other rows that the finite width adds.
@@ -141,33 +143,22 @@ impl Layer {
             .collect()
     }
 
-    /// Kernel values at infinite width between a row of the given length and the others.
-    pub(crate) fn infinite_values(&self, length: f64) -> Coordinates {
-        let top = DEGREES.min(ORDER + 1);
-        let own = Profile::of(self.mlp.activation, length);
-        let coordinates = self.coordinate_nodes();
-        let mut nodes = Vec::new();
-        for &(l, p) in &self.typical {
-            let other = Profile::of(self.mlp.activation, l);
-            for &(x, w) in &coordinates {
-                let rho = x / self.d.sqrt();
-                let k = (0..top)
-                    .rev()
-                    .fold(0.0, |sum, k| sum * rho + own.c[k] * other.c[k]);
-                if p * w > 1e-12 {
-                    nodes.push((k, p * w));
-                }
-            }
-        }
-        nodes
+    /// Length of a unit row as the layer sees it.
+    pub(crate) fn scale(&self) -> f64 {
+        row_scale(&self.mlp)
     }
 
     /// Nodes of one coordinate of a random direction, `sqrt(d)` times.
-    fn coordinate_nodes(&self) -> Vec<(f64, f64)> {
+    fn coordinate_nodes(&self) -> Coordinates {
+        self.coordinates(9.0, 12)
+    }
+
+    /// The same with nodes of `panels` panels on either side, up to at most `reach`.
+    pub(crate) fn coordinates(&self, reach: f64, panels: usize) -> Coordinates {
         let power = 0.5 * (self.d.max(3.0) - 3.0);
-        let top = self.d.sqrt().min(9.0);
-        let mut nodes: Vec<(f64, f64)> = legendre(-top, 0.0, 12)
-            .chain(legendre(0.0, top, 12))
+        let top = self.d.sqrt().min(reach);
+        let mut nodes: Coordinates = legendre(-top, 0.0, panels)
+            .chain(legendre(0.0, top, panels))
             .map(|(x, w)| (x, w * (power * (-(x * x / self.d)).ln_1p()).exp()))
             .collect();
         let mass: f64 = nodes.iter().map(|n| n.1).sum();
@@ -353,9 +344,11 @@ pub fn kernel_rows(s: &Setting, mlp: &Mlp) -> Vec<KernelRow> {
             // take away (note, section 4).
             let balanced = is_balanced(mlp);
             let tilt = balanced * tilt(mlp.activation, length);
+            let mut curve = 0.0;
             for &(g, w) in &normals {
                 let f = mlp.activation.value(length * g);
                 let f2 = f * f;
+                curve += w * f2 * (g * g - 1.0) / 2f64.sqrt();
                 if w < 1e-14 {
                     continue;
                 }
@@ -372,11 +365,15 @@ pub fn kernel_rows(s: &Setting, mlp: &Mlp) -> Vec<KernelRow> {
                     e[4] += balanced * w * f * mean * g;
                 }
             }
-            let own_variance = (p.fourth - p.square * p.square - tilt * tilt).max(0.0);
+            // Their second order comes back (note, eq. 2).
+            let pairs = balanced / (m - 1.0).max(1.0);
+            let own_variance =
+                (p.fourth - p.square * p.square - tilt * tilt + pairs * curve * curve).max(0.0);
             follow[0] -= tilt * (p.c[0] + 2f64.sqrt() * p.c[2]);
             follow[1] -= tilt * (2f64.sqrt() * p.c[1] + 3f64.sqrt() * p.c[3]);
             let shared = (p.c[0] * p.c[0] + 2.0 * 2f64.sqrt() * p.c[0] * p.c[2] / d) * pair[1][1];
-            let width_noise = (e[3] - balanced * shared).max(0.0);
+            let second = p.c[1] * p.c[1] * pair[1][1] + p.c[0] * p.c[0] * pair[2][2];
+            let width_noise = (e[3] - balanced * shared + pairs * second).max(0.0);
             let slope = |cov: f64, c: f64| {
                 if own_variance > 0.0 && c.abs() > 1e-9 {
                     cov / own_variance * p.square / c
@@ -407,6 +404,7 @@ pub fn kernel_rows(s: &Setting, mlp: &Mlp) -> Vec<KernelRow> {
                 mean_variance: ((e[1] - e[0] * e[0] - e[4] * e[4]) / m).max(0.0),
                 mean_covariance: (e[2] - p.square * e[0] - tilt * e[4]) / m,
                 interference,
+                narrow,
                 follow: [slope(follow[0], p.c[1]), slope(follow[1], p.c[2]), 1.0],
                 width_noise: width_noise / m,
                 third,
@@ -547,6 +545,22 @@ mod tests {
                 "{activation} {input:?} variance {variance} {v}"
             );
         }
+    }
+
+    /// Rows that add up to zero are one fewer: `W^T W` is Wishart with `m - 1` degrees of freedom. Fails
+    /// without the second order (a tenth of the own variance, a twentieth of the width noise).
+    #[test]
+    fn balanced_rows_of_a_linear_layer_are_one_fewer() {
+        let (d, m) = (20usize, 12usize);
+        let mut mlp = layer(Activation::Linear, MlpInput::Rms, m);
+        mlp.rows = MlpRows::Balanced;
+        let row = kernel_rows(&setting(d, mlp), &mlp)[0];
+        let free = m as f64 - 1.0;
+        let own = row.own_variance / (row.own * row.own);
+        assert!((own * free / 2.0 - 1.0).abs() < 0.01, "{own}");
+        let exact = (1.0 + (d as f64 + 1.0) / free) / d as f64;
+        let variance = row.variance() / (row.own * row.own);
+        assert!((variance / exact - 1.0).abs() < 0.015, "{variance} {exact}");
     }
 
     /// Rows that add up to zero: with a large mean and slope they take away a third of the variance

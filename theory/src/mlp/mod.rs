@@ -5,5 +5,6 @@ pub mod attention;
 pub mod hermite;
 pub mod kernel;
 pub(crate) mod narrow;
+pub(crate) mod overlap;
 pub mod recall;
 pub mod thresholds;
