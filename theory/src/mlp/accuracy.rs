@@ -3,7 +3,7 @@
 use crate::accuracy::{FEW_FOREIGN, StoredState, effective_competitors};
 use crate::gauss;
 use crate::labels::LabelMoments;
-use crate::mlp::attention::TrialBudget;
+use crate::mlp::attention::Contexts;
 use crate::mlp::recall::Recall;
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_3, HERMITE_5, HERMITE_7, factor_nodes, norm_nodes};
@@ -27,9 +27,10 @@ fn states(s: &Setting, mlp: &Mlp) -> Vec<State> {
     } else {
         0.0
     };
+    let contexts = Contexts::of(s, mlp);
     let mut states = Vec::new();
     for &(h, wh) in &norm_nodes(&HERMITE_5, imbalance) {
-        let b = TrialBudget::new(s, mlp, h);
+        let b = contexts.trial(h);
         let fluctuation = spread_fluctuation(&zi, b.single);
         for &(z, wz) in &norm_nodes(&HERMITE_5, zi.norm_variance) {
             let crosstalk = b.crosstalk(z);

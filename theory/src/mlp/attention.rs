@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::labels::LabelMoments;
 use crate::mlp::hermite::{ORDER, Profile, legendre, normal_nodes};
-use crate::mlp::kernel::row_scale;
+use crate::mlp::kernel::{chi_nodes, row_scale};
 use crate::moments::Moments;
+use crate::quadrature::{HERMITE_3, HERMITE_7, norm_nodes};
 use crate::setting::{Mlp, MlpInput, MlpRows, Setting};
 
 /// Names of the noise terms, in the order used everywhere: those of the attention-only model,
@@ -93,6 +94,11 @@ struct Response {
     meets_itself: f64,
     /// Kernel slope between samples of one label.
     signal: f64,
+    /// How the score that a token has from its own label follows `|z_v|^2` (`d log / d |z_v|^2`),
+    /// without and with what the token reads of itself wherever else it stands (note, eq. 7b).
+    norm_slope: [f64; 2],
+    /// `E |h|^2 E |h|^-2`: what one reader's gradient gains by the fluctuation of its length.
+    inverse_square: f64,
     /// `E kappa'^2 (1 - rho^2)` less `slope^2`: the slope fluctuates with the overlap.
     rough: f64,
     /// What the finite width adds to the vector of a pair of samples, `d/m` times:
@@ -156,58 +162,174 @@ fn over_overlaps(centre: f64, d: f64, f: impl Fn(f64) -> f64) -> f64 {
 }
 
 /// `E |J w|^2 phi'(g)^2 (phi(g') - c_0)^2` over the weights `w` of one hidden unit, `g` and `g'`
-/// their components along the inputs of two samples, averaged over the overlap of these
-/// (note, eq. 4); and `E x^2 phi phi'`.
-fn width_power(
-    mlp: &Mlp,
-    p: &Profile,
-    scale: f64,
-    background: f64,
-    d: f64,
-    rms: bool,
-) -> (f64, f64) {
-    let nodes: Vec<(f64, f64)> = legendre(-7.0, 0.0, 6)
-        .chain(legendre(0.0, 7.0, 6))
-        .map(|(x, w)| (x, w * crate::gauss::pdf(x)))
-        .collect();
+/// their components along the inputs of two samples (note, eq. 6). Given `w` these are independent,
+/// but the length of `w` is common to both, and so is its component along the mean embedding.
+fn width_power(mlp: &Mlp, centre: f64, scale: f64, background: f64, d: f64, rms: bool) -> f64 {
     let phi = mlp.activation;
-    let slope = |x: f64| scale * phi.derivative(scale * x);
-    let mut second = 0.0;
-    for &(x, w) in &nodes {
-        second += w * x * x * phi.value(scale * x) * slope(x);
-    }
-    let mut power = 0.0;
-    for (y, wy) in crate::quadrature::HERMITE_3 {
-        let sd = ((1.0 - background * background).max(0.0) / d).sqrt();
-        let rho = (background + sd * y).clamp(-0.99, 0.99);
-        let across = (1.0 - rho * rho).sqrt();
-        for &(x, wx) in &nodes {
-            let f2 = slope(x).powi(2);
-            let along = if rms { 0.0 } else { x * x };
-            let mut sum = 0.0;
-            for &(z, wz) in &nodes {
-                let f = phi.value(scale * (rho * x + across * z)) - p.c[0];
-                sum += wz * f * f * ((d - 2.0).max(0.0) + z * z + along);
+    let across = d - 1.0;
+    let top = across.sqrt().min(7.0);
+    let power = 0.5 * (across.max(3.0) - 3.0);
+    let mut coordinates: Vec<(f64, f64)> = legendre(-top, 0.0, 4)
+        .chain(legendre(0.0, top, 4))
+        .map(|(x, w)| {
+            (
+                x / across.sqrt(),
+                w * (power * (-(x * x / across)).ln_1p()).exp(),
+            )
+        })
+        .collect();
+    let mass: f64 = coordinates.iter().map(|n| n.1).sum();
+    coordinates.iter_mut().for_each(|n| n.1 /= mass);
+    let mean = background.sqrt();
+    let sd = (1.0 - background) * ((1.0 - 0.5 * background) / d).sqrt();
+    let mut total = 0.0;
+    for (length, wl) in chi_nodes(across, 1.0, 2) {
+        for (y, wy) in HERMITE_7 {
+            let square = length * length + y * y;
+            let (mut slopes, mut values) = (0.0, 0.0);
+            for (t, wt) in HERMITE_3 {
+                let cos = (mean + sd * t).clamp(-0.99, 0.99);
+                let sin = (1.0 - cos * cos).sqrt();
+                for &(c, wc) in &coordinates {
+                    let g = cos * y + sin * length * c;
+                    let along = if rms { g * g } else { 0.0 };
+                    let slope = scale * phi.derivative(scale * g);
+                    let value = phi.value(scale * g) - centre;
+                    slopes += wt * wc * slope * slope * (square - along);
+                    values += wt * wc * value * value;
+                }
             }
-            power += wy * wx * f2 * sum;
+            total += wl * wy * slopes * values;
         }
     }
-    (power, second)
+    total
+}
+
+/// Inputs of two samples that share a direction, as lengths along it and across it:
+/// `h = sqrt(rho) e + sqrt(1 - rho) r`, `r ~ N(0, I/d)`. Five coordinates matter.
+struct Pairs {
+    /// Weight, components along `e`, lengths across, cosine between the parts across.
+    nodes: Vec<[f64; 6]>,
+}
+
+impl Pairs {
+    fn new(d: f64) -> Self {
+        let mut nodes = Vec::with_capacity(243);
+        let unit = 1.0 / d.sqrt();
+        let across = (d - 1.0).max(1.0);
+        let lengths: Vec<(f64, f64)> = norm_nodes(&HERMITE_3, 2.0 / across)
+            .into_iter()
+            .map(|(square, w)| ((square * across / d).sqrt(), w))
+            .collect();
+        for (x, wx) in HERMITE_3 {
+            for (y, wy) in HERMITE_3 {
+                for &(s, ws) in &lengths {
+                    for &(t, wt) in &lengths {
+                        for (c, wc) in HERMITE_3 {
+                            let cos = (c / across.sqrt()).clamp(-0.99, 0.99);
+                            nodes.push([wx * wy * ws * wt * wc, x * unit, y * unit, s, t, cos]);
+                        }
+                    }
+                }
+            }
+        }
+        Pairs { nodes }
+    }
+
+    /// `E slope(rho') (h'^ - rho' h^) / |h|` along the shared direction, over its length
+    /// `sqrt(rho)`: how much of what two normalised samples share the gradient of one holds
+    /// (note, eq. 4). `1 - rho` times the slope at infinite dimension.
+    fn shared(&self, rho: f64, slope: impl Fn(f64) -> f64) -> f64 {
+        let rho = rho.clamp(1e-12, 1.0);
+        let (along, across) = (rho.sqrt(), (1.0 - rho).sqrt());
+        self.nodes
+            .iter()
+            .map(|&[w, x, y, s, t, cos]| {
+                let (a, b) = (along + across * x, along + across * y);
+                let (s, t) = (across * s, across * t);
+                let (one, two) = (a.hypot(s), b.hypot(t));
+                let overlap = ((a * b + s * t * cos) / (one * two)).clamp(-1.0, 1.0);
+                w * slope(overlap) * (b / two - overlap * a / one) / (one * along)
+            })
+            .sum()
+    }
+}
+
+/// What of [`Response`] does not depend on the length of the mean embedding.
+struct Units {
+    p: Profile,
+    pairs: Pairs,
+    /// `E |J w|^2 phi'^2 (phi - c_0)^2`.
+    width: f64,
+    /// `E x^2 phi phi'`.
+    second: f64,
+    own_width: [[f64; 2]; 2],
+}
+
+/// Mean squared length of an input, and the overlaps of the inputs of two samples of different and of
+/// one label, where `V |mu|^2 = mean` and the informative token has squared length `token`.
+fn inputs(s: &Setting, mean: f64, token: f64) -> (f64, f64, f64) {
+    let (v, len) = (s.vocab as f64, s.len as f64);
+    let mu = mean / v * (1.0 - 1.0 / len);
+    let power = 1.0 / len + mu + (token - 1.0) / (len * len);
+    let background = mean / v;
+    let same = (mu * (1.0 + 1.0 / len) + token / (len * len)).min(power);
+    (power, background / power, same / power)
+}
+
+impl Units {
+    fn new(s: &Setting, mlp: &Mlp) -> Self {
+        let d = s.dim_in as f64;
+        let rms = mlp.input == MlpInput::Rms;
+        let (power, background, _) = inputs(s, 1.0, 1.0);
+        let scale = row_scale(mlp) * if rms { 1.0 } else { power.sqrt() };
+        let p = Profile::of(mlp.activation, scale);
+        let second = normal_nodes()
+            .iter()
+            .map(|&(x, w)| {
+                let phi = mlp.activation;
+                w * x * x * phi.value(scale * x) * scale * phi.derivative(scale * x)
+            })
+            .sum();
+        Units {
+            width: width_power(mlp, p.c[0], scale, background, d, rms),
+            second,
+            own_width: own_power(mlp, &p, scale),
+            pairs: Pairs::new(d),
+            p,
+        }
+    }
 }
 
 impl Response {
-    fn of(s: &Setting, mlp: &Mlp) -> Self {
-        let (v, len, d) = (s.vocab as f64, s.len as f64, s.dim_in as f64);
-        // E |h|^2, and the overlaps of the inputs of two samples of different and of one label.
-        let power = (1.0 + (len - 1.0) / v) / len;
-        let background = (len / v) / (1.0 + (len - 1.0) / v);
-        let same = ((1.0 + (len * len - 1.0) / v) / (len * (1.0 + (len - 1.0) / v))).min(1.0);
-        let scale = row_scale(mlp);
+    /// At a squared length `mean/V` of the mean embedding.
+    fn of(s: &Setting, mlp: &Mlp, units: &Units, mean: f64) -> Self {
+        let (len, d) = (s.len as f64, s.dim_in as f64);
         let rms = mlp.input == MlpInput::Rms;
-        let p = Profile::of(mlp.activation, scale * if rms { 1.0 } else { power.sqrt() });
-        let curvature = |rho: f64| {
-            (2..=ORDER).rev().fold(0.0, |sum, k| {
-                sum * rho + (k * (k - 1)) as f64 * p.c[k] * p.c[k]
+        let (power, background, same) = inputs(s, mean, 1.0);
+        let p = &units.p;
+        let series = |rho: f64, coefficient: &dyn Fn(usize) -> f64| {
+            (0..ORDER - 1)
+                .rev()
+                .fold(0.0, |sum, k| sum * rho + coefficient(k))
+        };
+        // `E phi'' phi''`, `E phi''' phi'` and `E phi'' phi` between the inputs of two samples.
+        let curvature =
+            |rho: f64| series(rho, &|k| ((k + 1) * (k + 2)) as f64 * p.c[k + 2].powi(2));
+        let radial = |rho: f64| {
+            series(rho, &|k| {
+                (((k + 1) * (k + 2)) as f64).sqrt() * p.c[k] * p.c[k + 2]
+            })
+        };
+        let third = |rho: f64| {
+            (0..ORDER - 2).rev().fold(0.0, |sum, k| {
+                let (a, b, c) = (k as f64 + 1.0, k as f64 + 2.0, k as f64 + 3.0);
+                sum * rho + a * (b * c).sqrt() * p.c[k + 1] * p.c[k + 3]
+            })
+        };
+        let cross = |rho: f64| {
+            (0..ORDER).rev().fold(0.0, |sum, k| {
+                sum * rho + (k as f64 + 1.0).sqrt() * p.c[k] * p.c[k + 1]
             })
         };
         let slope = p.kernel_slope(background);
@@ -215,67 +337,110 @@ impl Response {
         let rough = over_overlaps(background, d, |rho| {
             p.kernel_slope(rho).powi(2) * tangent(rho)
         }) - slope * slope;
-        // The scores of the informative position move with the overlap (note, eq. 4); of a raw layer
-        // those of all positions do, by as much.
-        let signal = over_overlaps(same, d, |rho| {
-            let k = p.kernel_slope(rho);
-            if rms {
-                k * (1.0 - rho) / (1.0 - same).max(1e-9) + curvature(rho) * (1.0 - rho) / d
-            } else {
-                k
+        let shared = |rho: f64| units.pairs.shared(rho, |r| p.kernel_slope(r));
+        // The score of the informative position, and how it follows the squared length of its token.
+        let steep = p.kernel_slope(same);
+        let (signal, follows) = if rms {
+            let squares = norm_nodes(&HERMITE_3, Moments::input(s).norm_variance);
+            let (mut mean_score, mut along, mut variance) = (0.0, 0.0, 0.0);
+            for &(square, w) in &squares {
+                let (own, _, rho) = inputs(s, mean, square);
+                let score = square * power / own * shared(rho) / (1.0 - same).max(1e-9);
+                mean_score += w * score;
+                along += w * (square - 1.0) * score;
+                variance += w * (square - 1.0).powi(2);
             }
-        }) - if rms { p.kernel_slope(same) / d } else { 0.0 };
-        let m = mlp.width as f64;
-        let (width, second) = width_power(
-            mlp,
-            &p,
-            scale * if rms { 1.0 } else { power.sqrt() },
-            background,
-            d,
-            rms,
-        );
-        let cross = |rho: f64| {
-            (0..ORDER).rev().fold(0.0, |sum, k| {
-                sum * rho + (k as f64 + 1.0).sqrt() * p.c[k] * p.c[k + 1]
-            })
+            let follows = if variance > 0.0 {
+                along / (variance * mean_score)
+            } else {
+                0.0
+            };
+            (mean_score, follows)
+        } else {
+            let more = (curvature(same) + third(same)) / (steep * len * len * power);
+            (
+                over_overlaps(same, d, |rho| p.kernel_slope(rho)),
+                1.0 + if steep > 0.0 { more } else { 0.0 },
+            )
         };
+        // What a sample's gradient holds along its own input is read by every token of the sample,
+        // and one label's samples have it with another weight than those of others.
+        let reading = |rho: f64| {
+            if rms {
+                -rho * p.kernel_slope(rho)
+            } else {
+                radial(rho)
+            }
+        };
+        let excess = len * (reading(same) - reading(background)) / signal;
+        let elsewhere = if rms {
+            1.0 - (1.5 + 0.5 * same * curvature(same) / steep.max(f64::MIN_POSITIVE))
+                / (len * len * power)
+        } else {
+            1.0
+        };
+        let m = mlp.width as f64;
         let linear = p.c[1] * p.c[1];
-        // `E phi'' phi` between the inputs of two samples.
-        let radial = (0..ORDER - 1).rev().fold(0.0, |sum, k| {
-            let k1 = k as f64 + 1.0;
-            sum * background + (k1 * (k1 + 1.0)).sqrt() * p.c[k] * p.c[k + 2]
-        });
-        // The projection J takes from a sample's own gradient what lies along its input.
+        // The projection J takes from a sample's own gradient what lies along its input; lengths of
+        // inputs fluctuate (note, eq. 7a).
+        let lengths = if rms {
+            (1.0 - background * background) / d
+        } else {
+            0.0
+        };
+        let (inverse, inverse_square) = (1.0 + 0.75 * lengths, 1.0 / (1.0 - 2.0 * lengths));
         let (one, two) = if rms {
-            (1.0 - 1.0 / d, 1.0 - 2.0 / d)
+            (inverse * (1.0 - 1.0 / d), inverse * (1.0 - 2.0 / d))
         } else {
             (1.0, 1.0)
         };
-        let own_row = p.product - if rms { second / d } else { 0.0 };
+        let own_row = p.product - if rms { units.second / d } else { 0.0 };
         let apart = cross(background);
-        let steeper = p.kernel_slope(same) - slope;
+        let mean_pair = |rho: f64| {
+            if rms {
+                shared(rho)
+            } else {
+                p.kernel_slope(rho) + radial(rho)
+            }
+        };
+        let width_pair = |rho: f64| (p.kernel_slope(rho) + radial(rho)) * one;
+        let both = inverse * inverse * if rms { 1.0 - 1.0 / d } else { 1.0 };
         Response {
             gain: 1.0 / power,
             slope,
             linear,
-            reader: if rms { -slope * background } else { radial },
-            own_slope: if rms { 0.0 } else { p.radial - radial },
-            own_width: own_power(mlp, &p, scale * if rms { 1.0 } else { power.sqrt() })
-                .map(|parts| parts.map(|x| d * one / m * x)),
+            reader: reading(background),
+            own_slope: if rms {
+                0.0
+            } else {
+                p.radial - radial(background)
+            },
+            own_width: units.own_width.map(|parts| {
+                parts.map(|x| d * if rms { 1.0 - 1.0 / d } else { 1.0 } / m * inverse_square * x)
+            }),
             meets_itself: f64::from(u8::from(!rms)),
             signal,
+            norm_slope: [follows, follows + excess * elsewhere],
+            inverse_square,
             rough,
             width: [
-                [width / m, d * one / m * linear * p.variance()],
-                [p.slope_square, linear].map(|x| d * one / m * x * p.c[0] * p.c[0]),
+                [
+                    units.width / m * inverse_square,
+                    d * both / m * linear * p.variance(),
+                ],
+                [p.slope_square, linear].map(|x| d * both / m * x * p.c[0] * p.c[0]),
             ],
-            row: [own_row, apart * one, cross(same) - apart],
-            mean: if rms {
-                [0.0, slope * (one - background), steeper]
-            } else {
-                [p.radial, slope + radial, steeper]
-            },
-            mean_width: [p.radial * two, (slope + radial) * one, steeper],
+            row: [own_row * inverse, apart * one, (cross(same) - apart) * one],
+            mean: [
+                if rms { 0.0 } else { p.radial },
+                mean_pair(background),
+                mean_pair(same) - mean_pair(background),
+            ],
+            mean_width: [
+                p.radial * two,
+                width_pair(background),
+                width_pair(same) - width_pair(background),
+            ],
             swap: {
                 let constant = p.c[0] * p.c[1];
                 let rest = p.product - constant;
@@ -314,6 +479,8 @@ struct Context {
     len: f64,
     l: f64,
     unit: f64,
+    /// `V |mu|^2`.
+    mean: f64,
 }
 
 struct Terms {
@@ -327,15 +494,95 @@ impl Terms {
     }
 }
 
+/// A setting at several lengths of the mean embedding, with their probabilities.
+pub(crate) struct Contexts(Vec<(f64, Context)>);
+
+impl Contexts {
+    pub(crate) fn of(s: &Setting, mlp: &Mlp) -> Self {
+        let units = Units::new(s, mlp);
+        // Overlaps and the gain of the normalisation move with it; a raw layer has neither.
+        let means = match mlp.input {
+            MlpInput::Rms => norm_nodes(&HERMITE_3, 2.0 / s.dim_in as f64),
+            MlpInput::Raw => vec![(1.0, 1.0)],
+        };
+        let at = |(mean, w)| (w, Context::new(s, mlp, &units, mean));
+        Contexts(means.into_iter().map(at).collect())
+    }
+
+    fn average(&self, f: impl Fn(&Context) -> f64) -> f64 {
+        self.0.iter().map(|(w, c)| w * f(c)).sum()
+    }
+
+    fn first(&self) -> &Context {
+        &self.0[0].1
+    }
+
+    fn signal(&self) -> f64 {
+        self.average(Context::signal)
+    }
+
+    fn signal_variance(&self) -> f64 {
+        let mean = self.signal();
+        self.average(|c| c.signal_variance() + (c.signal() - mean).powi(2))
+    }
+
+    /// Averages the terms in a metric.
+    fn interference(&self, metric: impl Fn(&Context) -> Metric, g: Imbalance) -> Terms {
+        let mut sum = Terms {
+            variance: [0.0; TERMS - 1],
+            covariance: 0.0,
+        };
+        for (w, c) in &self.0 {
+            let terms = c.interference(&metric(c), g);
+            sum.covariance += w * terms.covariance;
+            for (s, x) in sum.variance.iter_mut().zip(terms.variance) {
+                *s += w * x;
+            }
+        }
+        sum
+    }
+
+    /// The budget of a trial at `g = factor E g`.
+    pub(crate) fn trial(&self, factor: f64) -> TrialBudget {
+        let first = self.first();
+        let g = factor * first.labels.imbalance;
+        let g = Imbalance {
+            mean: g,
+            square: g * g,
+        };
+        let terms = self.interference(Context::tokens, g);
+        let own = self.interference(Context::independent, g);
+        let quiet = terms.sum().max(0.0);
+        let share = |x: f64| {
+            if quiet > 0.0 {
+                (x / quiet).clamp(0.0, 1.0)
+            } else {
+                0.0
+            }
+        };
+        let (signal, signal_variance) = (self.signal(), self.signal_variance());
+        TrialBudget {
+            signal,
+            signal_variance,
+            quiet,
+            single: [share(terms.variance[0]), share(terms.variance[9])],
+            trigger_score_variance: own.sum().max(0.0),
+            crosstalk: first.crosstalk(signal, signal_variance),
+        }
+    }
+}
+
 impl Context {
-    fn new(s: &Setting, mlp: &Mlp) -> Self {
+    fn new(s: &Setting, mlp: &Mlp, units: &Units, mean: f64) -> Self {
         let (v, len) = (s.vocab as f64, s.len as f64);
-        let labels = LabelMoments::of(s);
+        let mut zi = Moments::input(s);
+        zi.mean_squared *= mean;
         Context {
-            zi: Moments::input(s),
+            zi,
             zo: Moments::output(s),
-            labels,
-            response: Response::of(s, mlp),
+            labels: LabelMoments::of(s),
+            response: Response::of(s, mlp, units, mean),
+            mean,
             v,
             d: s.dim_in as f64,
             len,
@@ -408,9 +655,39 @@ impl Context {
     }
 
     fn entry(&self) -> f64 {
-        let d = self.zo.diagonal_squared;
-        self.labels.square * self.labels.imbalance * (self.zo.t2 - d / self.v)
-            + d * self.labels.twist / (self.v * self.v)
+        self.entry_weighted([1.0, 1.0, 0.0])
+    }
+
+    /// `a` and `b` of `kappa (a kappa - b)`: how the samples of a label read their common token, which
+    /// others read with imbalance, each sample itself and those of the label with further weights
+    /// (note, eq. 7c).
+    fn common_token(&self, [own, pair, label]: [f64; 3]) -> (f64, f64) {
+        let r = self.v * self.labels.inverse_n;
+        (pair + label, pair + (pair + label - own) * r)
+    }
+
+    /// Variance over labels of how strongly they read their common token.
+    fn entry_weighted(&self, weights: [f64; 3]) -> f64 {
+        let (d, labels) = (self.zo.diagonal_squared, &self.labels);
+        let (a, b) = self.common_token(weights);
+        let pair = weights[1];
+        let counts = labels.square - 1.0;
+        let own = a * a * labels.square_variance - 2.0 * a * b * self.skewness() + b * b * counts;
+        pair * pair * labels.square * labels.imbalance * (self.zo.t2 - d / self.v)
+            + d * own / (self.v * self.v)
+    }
+
+    /// Covariance over classes of `kappa^2` and `kappa`.
+    fn skewness(&self) -> f64 {
+        let labels = &self.labels;
+        0.5 * (labels.square_variance + labels.square - 1.0 - labels.twist)
+    }
+
+    /// Covariance over classes of `kappa (a kappa - b)` and `kappa (kappa - V/N)`.
+    fn entry_pair(&self, weights: [f64; 3]) -> f64 {
+        let (r, labels) = (self.v * self.labels.inverse_n, &self.labels);
+        let (a, b) = self.common_token(weights);
+        a * labels.square_variance - (a * r + b) * self.skewness() + b * r * (labels.square - 1.0)
     }
 
     /// `V sum_j p_j^2 G^2` over label pairs; a sample that does not meet itself is missing from its
@@ -481,11 +758,7 @@ impl Context {
         let noise = l / len * inv;
         let g2 = r.gain * r.gain;
         // Squared slopes: two samples of different labels, one label, and their product.
-        let (slope2, signal2, mixed) = (
-            g2 * r.slope * r.slope,
-            g2 * r.signal * r.signal,
-            g2 * r.slope * r.signal,
-        );
+        let (slope2, signal2) = (g2 * r.slope * r.slope, g2 * r.signal * r.signal);
         // A Wishart matrix between: E Q A Q = A + (A + tr A)/m.
         let linear2 = g2 * r.linear * r.linear;
         let wishart = linear2 * r.inverse_m;
@@ -494,7 +767,7 @@ impl Context {
         let fixed = g2 * r.linear * r.inverse_m * r.slope_square;
         let iso = x.token * (1.0 + zi.norm_variance);
 
-        let shared = unit / (d * v);
+        let shared = unit / (d * v) * self.mean;
         let mean_bias = shared * l * l * x.powers[1] * g2 * self.meeting(r.mean, g);
         let linear_mean_bias_mlp = shared
             * l
@@ -517,13 +790,15 @@ impl Context {
             + (l * l / len).powi(2) * coherent
             + unit * inv * pull * g2 * r.reader * r.reader / r.gain
                 * flow(x.token_pair, zi.t2 * x.token);
-        // In the class means a sample's noise is read by others and reads itself.
-        let bulk2 = g2 * (r.slope + r.reader).powi(2);
-        let read_by_all = g2
-            * self.pull_weighted(
-                r.meets_itself * (r.own_slope + r.reader),
-                r.slope + r.reader,
-            );
+        // In the class means a sample's noise is read by others and reads itself; others of its label
+        // read it with another weight, too.
+        let weights = [
+            r.meets_itself * (r.own_slope + r.reader),
+            r.slope + r.reader,
+            r.mean[2],
+        ];
+        let mates = weights[2] * labels.pairs / (v * inv);
+        let read_by_all = g2 * self.pull_weighted(weights[0] + mates, weights[1]);
         let cross = unit * inv * l.powi(5) / len * read_by_all * x.powers[2];
         let swap = zi.t2_or_one() * x.token / v;
         // The slope fluctuates from pair to pair: a vector along the other sample's input, of
@@ -540,7 +815,7 @@ impl Context {
         let gradient_noise = unit
             * (inv
                 * noise
-                * (slope2 * apart
+                * (slope2 * apart * r.inverse_square
                     + l * own_slope2 * zo.diagonal_squared * inv
                     + 2.0 * l * g2 * own_slope * r.reader * labels.imbalance)
                 * (flow(pair, zi.t2 * x.token) + l.powi(3) / len * swap)
@@ -559,6 +834,7 @@ impl Context {
                     * inv
                     * distinct
                     * rough
+                    * r.inverse_square
                     * (flow(x.token_pair, zi.t2 * x.token) + l * l * x.powers[2]));
         // An isotropic vector for every pair: read within sequences, and in the class means. There
         // the mean slope c_1 is common to all readers, so that only label imbalance reads it.
@@ -597,8 +873,8 @@ impl Context {
                         + weighted * wishart * (x.token_pair + iso)))
             + g2 * self.own_cube(own_slope, r.signal) * l * inv * x.token / len;
         let signal_bias = unit * l.powi(4) / (len * len * v)
-            * entry
-            * (bulk2 * x.powers[2] + wishart * (x.powers[2] + x.powers[1]))
+            * (g2 * self.entry_weighted(weights) * x.powers[2]
+                + entry * wishart * (x.powers[2] + x.powers[1]))
             + (l * l / len).powi(2) * coherent;
         let off_gram = (s2 - zo.diagonal_squared / v).max(0.0);
         // Mean norms and means over tokens as in the attention-only budget.
@@ -609,32 +885,47 @@ impl Context {
             l * l * off_gram * (plain + change).max(0.0)
         };
         // |z_v|^2 becomes z_v^T Q z_v.
-        let input_norms = zi.norm_variance
-            + 2.0 * r.inverse_m * r.linear.powi(2) / (r.signal * r.signal).max(f64::MIN_POSITIVE);
-        let norms = signal2 * (input_norms + zo.norm_variance + input_norms * zo.norm_variance);
+        // It follows the length with a slope of its own, in which the token counts wherever it stands.
+        let by_width =
+            2.0 * r.inverse_m * r.linear.powi(2) / (r.signal * r.signal).max(f64::MIN_POSITIVE);
+        let [alone, everywhere] = r.norm_slope;
+        let norms = |slope: f64| {
+            let input = zi.norm_variance * slope * slope + by_width;
+            signal2 * (input + zo.norm_variance + input * zo.norm_variance)
+        };
         let own = l * l * x.token / v;
-        let population = off_diagonal(1.0, 1.0) + own * norms;
+        let population = off_diagonal(1.0, 1.0) + own * norms(everywhere);
         let excess = labels.square - 1.0;
         let off_counts = labels.square.powi(2) - 1.0;
-        let on_counts = labels.square_variance + excess * excess;
+        // Counts of pairs without the sample itself where it does not meet itself.
+        let (count_excess, count_variance) = if r.meets_itself > 0.0 {
+            (excess, labels.square_variance)
+        } else {
+            (labels.pairs - 1.0, labels.pair_variance)
+        };
         let label_count = off_diagonal(off_counts, excess)
-            + own * (signal2 * labels.pair_variance + norms * on_counts)
-            + l * l / v * signal2 * labels.pair_variance * 2.0 * lifted;
+            + own
+                * (signal2 * labels.pair_variance
+                    + norms(alone) * count_variance
+                    + norms(everywhere) * count_excess * count_excess)
+            + l * l / v * signal2 * labels.pair_variance * 2.0 * alone * lifted;
 
         let along_mean = coherent
             * (l * l - l.powi(6) - 2.0 * (l * l / len).powi(2) - (l / (len * len)).powi(2))
             - (l * l - l.powi(6)) * coherent;
-        let twist = labels.twist_pair * (1.0 - 1.0 / v) / v;
+        let twist = self.entry_pair(weights) * (1.0 - 1.0 / v) / v;
         let third = self.unit_length(g);
         let along_length = shared * x.powers[1] * third * (third - 2.0 * l * self.along(r.mean, g));
-        let along_counts = mixed * 2.0 * len * l.powi(3) * twist * x.powers[1];
+        let along_counts = g2 * r.signal * 2.0 * len * l.powi(3) * twist * x.powers[1];
         let rn = v * inv * r.meets_itself;
         let pairs = |parts: [f64; 3]| {
             parts.iter().sum::<f64>().powi(2) - parts.iter().map(|a| a * a).sum::<f64>()
         };
+        let all = r.signal * everywhere;
         let along_norms = own
-            * (mixed * zi.norm_variance * pairs([1.0, excess, rn * len])
-                + signal2 * zo.norm_variance * pairs([1.0, excess, -rn]));
+            * (g2 * zi.norm_variance * pairs([all, all * count_excess, own_slope * rn * len])
+                + signal2 * by_width * 2.0 * count_excess
+                + signal2 * zo.norm_variance * pairs([1.0, count_excess, -rn]));
         let along_noise = 2.0 * cross / (l * len)
             - g2 * r.signal
                 * (r.slope * (labels.cube - labels.square)
@@ -661,6 +952,11 @@ impl Context {
             ],
             covariance: along_mean + along_length + along_counts + along_norms + along_noise,
         }
+    }
+
+    /// Squared spread of the trigger's crosstalk at `|z_trig| = 1`.
+    fn crosstalk(&self, signal: f64, signal_variance: f64) -> f64 {
+        self.zi.overlap * (signal * signal + signal_variance) * (1.0 - 1.0 / self.v)
     }
 
     fn signal(&self) -> f64 {
@@ -692,7 +988,7 @@ impl Context {
         let wishart = g2 * r.linear * r.linear * r.inverse_m;
         let widen = |a: f64, trace: f64| slope2 * a + wishart * (a + trace);
         let population = 2.0 * widen(zi.overlap, 1.0) * zo.overlap
-            + signal2 * (zi.norm_variance + zo.norm_variance) / v;
+            + signal2 * (zi.norm_variance * r.norm_slope[0].powi(2) + zo.norm_variance) / v;
         let sequence = len * l * inv * v * widen(zi.t2, 1.0) * self.weighted_gram();
         let bias = len
             * len
@@ -718,28 +1014,26 @@ impl Context {
 /// Mean coefficient `T` of `z_trig` in `w`, in units of `S0` (note, eq. 5).
 #[must_use]
 pub fn nominal_signal(s: &Setting, mlp: &Mlp) -> f64 {
-    Context::new(s, mlp).signal()
+    Contexts::of(s, mlp).signal()
 }
 
 /// The same for infinite data.
 #[must_use]
 pub fn population_signal(s: &Setting, mlp: &Mlp) -> f64 {
-    let c = Context::new(s, mlp);
-    c.l * (1.0 - 1.0 / c.v) * c.response.gain * c.response.signal
+    Contexts::of(s, mlp).average(|c| c.l * (1.0 - 1.0 / c.v) * c.response.gain * c.response.signal)
 }
 
 /// The budget at a setting (note, section 3).
 #[must_use]
 pub fn budget(s: &Setting, mlp: &Mlp) -> MlpBudget {
-    let c = Context::new(s, mlp);
-    let g = c.random();
-    let signal = c.signal();
-    let signal_variance = c.signal_variance();
-    let terms = c.interference(&c.tokens(), g);
-    let own = c.interference(&c.independent(), g);
+    let c = Contexts::of(s, mlp);
+    let g = c.first().random();
+    let (signal, signal_variance) = (c.signal(), c.signal_variance());
+    let terms = c.interference(Context::tokens, g);
+    let own = c.interference(Context::independent, g);
     let mut variance = [0.0; TERMS];
     variance[..TERMS - 1].copy_from_slice(&terms.variance);
-    variance[TERMS - 1] = c.zi.overlap * (signal * signal + signal_variance) * (1.0 - 1.0 / c.v);
+    variance[TERMS - 1] = c.first().crosstalk(signal, signal_variance);
     MlpBudget {
         signal,
         signal_variance,
@@ -752,7 +1046,6 @@ pub fn budget(s: &Setting, mlp: &Mlp) -> MlpBudget {
 
 /// The budget of a trial whose label imbalance `g` is known (note, section 6).
 pub(crate) struct TrialBudget {
-    context: Context,
     signal: f64,
     signal_variance: f64,
     /// Spread of the token scores without the crosstalk of the trigger, squared.
@@ -760,42 +1053,13 @@ pub(crate) struct TrialBudget {
     /// The share of `quiet` in single random directions: mean embedding and mean row of `W`.
     pub(crate) single: [f64; 2],
     trigger_score_variance: f64,
+    crosstalk: f64,
 }
 
 impl TrialBudget {
-    /// At `g = factor E g`.
-    pub(crate) fn new(s: &Setting, mlp: &Mlp, factor: f64) -> Self {
-        let context = Context::new(s, mlp);
-        let g = factor * context.labels.imbalance;
-        let g = Imbalance {
-            mean: g,
-            square: g * g,
-        };
-        let terms = context.interference(&context.tokens(), g);
-        let own = context.interference(&context.independent(), g);
-        let quiet = terms.sum().max(0.0);
-        let share = |x: f64| {
-            if quiet > 0.0 {
-                (x / quiet).clamp(0.0, 1.0)
-            } else {
-                0.0
-            }
-        };
-        TrialBudget {
-            signal: context.signal(),
-            signal_variance: context.signal_variance(),
-            quiet,
-            single: [share(terms.variance[0]), share(terms.variance[9])],
-            trigger_score_variance: own.sum().max(0.0),
-            context,
-        }
-    }
-
     /// Squared spread of the trigger's crosstalk at `|z_trig|^2 = z`.
     pub(crate) fn crosstalk(&self, z: f64) -> f64 {
-        z * self.context.zi.overlap
-            * (self.signal * self.signal + self.signal_variance)
-            * (1.0 - 1.0 / self.context.v)
+        z * self.crosstalk
     }
 
     /// Mean and variance of `w . z_trig` at `|z_trig|^2 = z`, the noise's own part times `f`.
@@ -813,6 +1077,7 @@ mod tests {
     use crate::activation::Activation;
     use crate::attention;
     use crate::setting::{Embedding, Labels};
+    use crate::test_random::{Lcg, dot};
 
     /// A wide linear layer that sees the raw input is the attention-only model.
     #[test]
@@ -847,5 +1112,209 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn unit_series(d: usize, rms: bool, activation: Activation, len: usize) -> (Setting, Mlp) {
+        let mlp = Mlp {
+            activation,
+            width: 1 << 40,
+            input: if rms { MlpInput::Rms } else { MlpInput::Raw },
+            rows: MlpRows::Gaussian,
+        };
+        (Setting::new(1 << 20, d, len, 1 << 22).with_mlp(mlp), mlp)
+    }
+
+    /// Drawn pairs of normalised inputs that share a direction, at d = 16. `1 - rho - 1/d`, which the
+    /// table had before, is off by 4 to 20 times what is allowed.
+    #[test]
+    fn drawn_pairs_share_what_the_quadrature_says() {
+        let d = 16usize;
+        let p = Profile::of(Activation::Tanh, 1.0);
+        let slope = |r: f64| p.kernel_slope(r);
+        let mut rng = Lcg(31);
+        for rho in [0.1f64, 0.5] {
+            let (along, across) = (rho.sqrt(), ((1.0 - rho) / d as f64).sqrt());
+            let (mut sum, mut square) = (0.0, 0.0);
+            let draws = 120_000;
+            for _ in 0..draws {
+                let mut input = || -> Vec<f64> {
+                    (0..d)
+                        .map(|a| across * rng.normal() + if a == 0 { along } else { 0.0 })
+                        .collect()
+                };
+                let (h, other) = (input(), input());
+                let (one, two) = (dot(&h, &h).sqrt(), dot(&other, &other).sqrt());
+                let overlap = dot(&h, &other) / (one * two);
+                // The part that is odd in the other sample's noise averages to nothing.
+                let x = slope(overlap) * (other[0] / two - overlap * h[0] / one) / (one * along);
+                sum += x;
+                square += x * x;
+            }
+            let n = f64::from(draws);
+            let mean = sum / n;
+            let error = ((square / n - mean * mean) / n).sqrt();
+            let stated = Pairs::new(d as f64).shared(rho, slope);
+            let allowed = 3.0 * error + 0.003 * stated;
+            assert!(
+                (mean - stated).abs() < allowed,
+                "{rho}: {mean} +- {error}, {stated}"
+            );
+            let before = slope(rho) * (1.0 - rho - 1.0 / d as f64);
+            assert!(
+                (mean - before).abs() > 2.0 * allowed,
+                "{rho}: {mean} {before}"
+            );
+        }
+    }
+
+    /// A token of another length, informative or elsewhere in a sample of L = 4: the scores of a
+    /// linear layer follow |z|^2 with the slopes of (7b), a half and .62, not with 1.
+    #[test]
+    fn a_longer_token_makes_its_input_longer() {
+        let (d, len) = (64usize, 4usize);
+        let mut rng = Lcg(17);
+        let step: f64 = 0.1;
+        let mut scores = [[0.0; 2]; 2];
+        for _ in 0..40_000 {
+            let informative = rng.table(1, d, true).remove(0);
+            let mut rest = || -> Vec<Vec<f64>> { rng.table(len - 1, d, true) };
+            let (first, second) = (rest(), rest());
+            for (k, sign) in [-1.0, 1.0].into_iter().enumerate() {
+                let scale = (1.0 + sign * step).sqrt();
+                for (place, score) in scores.iter_mut().enumerate() {
+                    // Place 0: the informative token of both is scaled; 1: another one of the reader.
+                    let factor = |inf: bool| if inf == (place == 0) { scale } else { 1.0 };
+                    let input = |others: &[Vec<f64>], reader: bool| -> Vec<f64> {
+                        (0..d)
+                            .map(|a| {
+                                let other = if reader { factor(false) } else { 1.0 };
+                                informative[a] * factor(true)
+                                    + others[0][a] * other
+                                    + others[1..].iter().map(|z| z[a]).sum::<f64>()
+                            })
+                            .collect()
+                    };
+                    let (h, other) = (input(&first, true), input(&second, false));
+                    let (one, two) = (dot(&h, &h).sqrt(), dot(&other, &other).sqrt());
+                    let overlap = dot(&h, &other) / (one * two);
+                    let z = if place == 0 { &informative } else { &first[0] };
+                    score[k] += scale * (dot(z, &other) / two - overlap * dot(z, &h) / one) / one;
+                }
+            }
+        }
+        let slope = |s: [f64; 2]| (s[1] / s[0]).ln() / ((1.0 + step) / (1.0 - step)).ln();
+        let (s, mlp) = unit_series(d, true, Activation::Linear, len);
+        let r = Response::of(&s, &mlp, &Units::new(&s, &mlp), 1.0);
+        let [alone, everywhere] = r.norm_slope;
+        assert!(
+            (slope(scores[0]) - alone).abs() < 0.03,
+            "{scores:?} {alone}"
+        );
+        // What class mates read along the sample's own input has the opposite weight.
+        let elsewhere = alone - everywhere;
+        assert!(
+            (slope(scores[1]) - elsewhere).abs() < 0.05,
+            "{scores:?} {elsewhere}"
+        );
+        assert!((alone - 0.5).abs() < 0.05 && (elsewhere - 0.625).abs() < 0.05);
+    }
+
+    /// Exact moments of the width noise of Hermite polynomials without a mean embedding. Without the
+    /// length of `w` in common to both factors degree 4 is less than a third of it.
+    #[test]
+    fn width_noise_of_polynomials_is_exact() {
+        let d = 24.0;
+        // E c^2k over a coordinate of a direction, and E |w|^2k.
+        let coordinate = |k: usize| {
+            (0..k)
+                .map(|j| (2 * j + 1) as f64 / (d + 2.0 * j as f64))
+                .product::<f64>()
+        };
+        let length = |k: usize| (0..k).map(|j| d + 2.0 * j as f64).product::<f64>();
+        for (activation, value, slope) in [
+            (Activation::HERMITE_2, vec![0.5, -1.0, 0.5], vec![0.0, 2.0]),
+            (
+                "hermite:0,0,0,0,1".parse().unwrap(),
+                // (g^4 - 6 g^2 + 3)^2 / 24 and (4 g^3 - 12 g)^2 / 24 by powers of g^2.
+                vec![9.0 / 24.0, -36.0 / 24.0, 42.0 / 24.0, -0.5, 1.0 / 24.0],
+                vec![0.0, 6.0, -4.0, 16.0 / 24.0],
+            ),
+        ] {
+            let mut exact = 0.0;
+            for (i, a) in slope.iter().enumerate() {
+                for (j, b) in value.iter().enumerate() {
+                    // |w|^2 - g^2.
+                    exact += a
+                        * b
+                        * coordinate(j)
+                        * length(i + j + 1)
+                        * (coordinate(i) - coordinate(i + 1));
+                }
+            }
+            let stated = width_power(
+                &Mlp {
+                    activation,
+                    width: 64,
+                    input: MlpInput::Rms,
+                    rows: MlpRows::Gaussian,
+                },
+                0.0,
+                1.0,
+                1e-12,
+                d,
+                true,
+            );
+            assert!(
+                (stated / exact - 1.0).abs() < 0.02,
+                "{activation} {stated} {exact}"
+            );
+        }
+    }
+
+    /// How the samples of a label read their common token, by counting: Poisson counts, each sample
+    /// leaving itself out.
+    #[test]
+    fn a_normalised_layer_leaves_the_sample_out_of_its_label() {
+        let mlp = Mlp {
+            activation: Activation::Linear,
+            width: 1 << 40,
+            input: MlpInput::Rms,
+            rows: MlpRows::Gaussian,
+        };
+        let (v, n) = (1024usize, 2048u64);
+        let s = Setting::new(v, 64, 16, n)
+            .with_mlp(mlp)
+            .with_embeddings(Embedding::Sphere, Embedding::Orthonormal);
+        let c = Context::new(&s, &mlp, &Units::new(&s, &mlp), 1.0);
+        let mut rng = Lcg(5);
+        let weights = [0.0, 0.9, -0.1];
+        let (mut measured, trials) = (0.0, 300);
+        for _ in 0..trials {
+            let mut counts = vec![0.0; v];
+            for _ in 0..n {
+                counts[rng.below(v)] += 1.0;
+            }
+            let read: Vec<f64> = counts
+                .iter()
+                .map(|k| {
+                    let share = k / n as f64;
+                    let delta = share - 1.0 / v as f64;
+                    v as f64
+                        * share
+                        * (weights[1] * (delta - 1.0 / n as f64)
+                            + weights[0] / n as f64
+                            + weights[2] * (k - 1.0) / n as f64)
+                })
+                .collect();
+            let mean = read.iter().sum::<f64>() / v as f64;
+            measured +=
+                read.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / v as f64 / f64::from(trials);
+        }
+        let stated = c.entry_weighted(weights);
+        assert!(
+            (measured / stated - 1.0).abs() < 0.05,
+            "{measured} {stated}"
+        );
+        assert!(c.entry_weighted([0.9, 0.9, 0.0]) > 1.5 * stated);
     }
 }
