@@ -7,6 +7,10 @@ use crate::quadrature::{HERMITE_5, HERMITE_7, factor_nodes, norm_nodes};
 use crate::recall::{Foreign, Weights, class_weights, is_dense, recall_beside, recall_given};
 use crate::setting::{Attention, Embedding, Labels, Model, Samples, Setting};
 
+mod lattice;
+
+use lattice::{CountedState, Lattice};
+
 /// One state of a trial: the score advantage of the informative position over the noise.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct TrialState {
@@ -15,11 +19,44 @@ struct TrialState {
     ratio: f64,
     /// `w . z_trig` over its mean.
     relative_signal: f64,
-    /// Mean number of coincidences that lift the score of a token, and by how much one does, over
-    /// the spread; both 0 unless they are counted.
-    pairs: (f64, f64),
+    /// Coincidences that move the score of a token; none unless they are counted.
+    counts: Counts,
     /// Law of the token scores over the vocabulary.
     shape: Shape,
+}
+
+/// Coincidences of a token, each kind of Poisson number, by mean number and what one adds to its
+/// score in units of the spread.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Counts {
+    /// Those that the token takes part in, which lift it: two occurrences, and three.
+    own: (f64, f64),
+    triple: (f64, f64),
+    /// Those of other tokens in its sequences, which lower it.
+    others: (f64, f64),
+}
+
+impl Counts {
+    const NONE: Counts = Counts {
+        own: (0.0, 0.0),
+        triple: (0.0, 0.0),
+        others: (0.0, 0.0),
+    };
+
+    /// Scores and their probabilities.
+    fn scores(self) -> Vec<(f64, f64)> {
+        let mut scores = vec![(0.0, 1.0)];
+        for (mean, step) in [self.own, self.triple, self.others] {
+            let law = crate::recall::poisson(mean);
+            let law = || law.iter().enumerate().filter(|x| *x.1 > RARE);
+            scores = scores
+                .iter()
+                .flat_map(|&(x, p)| law().map(move |(k, q)| (x + k as f64 * step, p * q)))
+                .filter(|x| x.1 > RARE)
+                .collect();
+        }
+        scores
+    }
 }
 
 /// Law of the token scores of one query, in units of their spread.
@@ -68,7 +105,11 @@ impl Shape {
             Shape::Normal => score,
             Shape::Gamma { shape } => {
                 let root = shape.sqrt();
-                let cube = (1.0 + score / root).max(0.0).cbrt();
+                // No score is below the end of the law, where the cube root still is finite.
+                if score <= -root {
+                    return f64::NEG_INFINITY;
+                }
+                let cube = (1.0 + score / root).cbrt();
                 3.0 * root * (cube - 1.0 + 1.0 / (9.0 * shape))
             }
             Shape::UnitVectors { dim, own, skew } => {
@@ -108,94 +149,73 @@ impl Shape {
     }
 }
 
-/// Most pairs of samples of one label, on average, that are counted one by one.
-const COUNTED_PAIRS: f64 = 40.0;
-
 /// Most coincidences per token that are counted.
 const COUNTED_COINCIDENCES: f64 = 3.0;
+
+/// Shapes of the gamma law from which on it replaces the counts: half a coincidence a token, and
+/// with dense outputs a law with a mode.
+const SMOOTH: f64 = 2.0;
+const SMOOTH_DENSE: f64 = 1.0;
 
 /// Probability below which a count is left out.
 const RARE: f64 = 1e-5;
 
+/// The same for the token itself, of which there is one.
+const RARE_OWN: f64 = 3e-4;
+
 /// Smallest spread, in steps, beside counts: it only breaks their ties.
 const TIE: f64 = 1e-3;
 
-/// Pairs of samples of one label where these are few and tokens do not interfere (orthonormal
-/// inputs, iid labels, few samples): signal and scores are then counts (note, section 3).
-struct Pairs {
-    /// Number of pairs and its probability.
-    number: Vec<(f64, f64)>,
-    /// Signal, and score of its token, that a pair gives: `2 l V/N^2`.
-    step: f64,
-    /// What the variance of the signal contains of the number of pairs.
-    signal_variance: f64,
-    /// Coincidences per token: without a pair, and what a pair adds.
-    coincidences: (f64, f64),
-}
-
-impl Pairs {
-    fn of(s: &Setting) -> Option<Self> {
-        let Samples::Finite(samples) = s.samples else {
-            return None;
-        };
-        let (v, n) = (s.vocab as f64, samples as f64);
-        let mean = 0.5 * n * (n - 1.0) / v;
-        let twice = (s.len as f64 - 1.0) / v;
-        // A token meets itself within a sequence, or in a class mate read in either direction.
-        let coincidences = (0.5 * n * twice * twice, 1.0 / v + twice * twice);
-        // Classes of three hold a share N/V of the pairs; they are left out.
-        let few = mean <= COUNTED_PAIRS && 4.0 * n <= v;
-        if s.input != Embedding::Orthonormal || s.labels != Labels::Iid || !few {
-            return None;
-        }
-        let labels = crate::labels::LabelMoments::of(s);
-        let l = 1.0 - 1.0 / s.len as f64;
-        let number = crate::recall::poisson(mean)
-            .into_iter()
-            .enumerate()
-            .map(|(k, p)| (k as f64, p))
-            .filter(|(_, p)| *p > RARE)
-            .collect();
-        Some(Pairs {
-            number,
-            step: coincidence_step(s, n),
-            signal_variance: l * l * labels.pair_sum_variance,
-            coincidences,
-        })
-    }
-}
-
 /// Third cumulant of a token's score from the coincidences in a batch of tokens that do not
-/// interfere, in units of `S0^3` (note, eq. 15): its repeats within each sequence, and those in
-/// `pairs` pairs of class mates, each less the mean of its sequence.
-fn coincidence_cube(s: &Setting, pairs: f64) -> f64 {
+/// interfere, in units of `S0^3` (note, eq. 15), by the sizes of the classes and their numbers.
+fn coincidence_cube(s: &Setting, classes: &[(f64, f64)]) -> f64 {
     let Samples::Finite(samples) = s.samples else {
         return 0.0;
     };
     let (v, n) = (s.vocab as f64, samples as f64);
     let rate = (s.len as f64 - 1.0) / v;
-    let law = crate::recall::poisson(rate);
-    let central = |scores: &[(f64, f64)]| {
-        let mean: f64 = scores.iter().map(|(x, p)| x * p).sum();
-        scores
-            .iter()
-            .map(|(x, p)| p * (x - mean).powi(3))
-            .sum::<f64>()
+    let mean: f64 = classes.iter().map(|(k, c)| c * k * (k - 1.0)).sum::<f64>() / v;
+    let cube: f64 = classes
+        .iter()
+        .map(|&(k, number)| {
+            // Occurrences are Poisson of mean m; of their deviation x the class reads x^2 + b x.
+            let m = k * rate;
+            let b = m - 1.0 - rate * n / v;
+            let repeats = m
+                + 22.0 * m * m
+                + 8.0 * m.powi(3)
+                + 3.0 * b * (m + 8.0 * m * m)
+                + 3.0 * b * b * (m + 2.0 * m * m)
+                + b.powi(3) * m;
+            number * (repeats + (k * (k - 1.0) - mean).powi(3) / v)
+        })
+        .sum();
+    // The centring over labels takes x^2/V of all occurrences of the token.
+    let joint: f64 = classes
+        .iter()
+        .map(|&(k, number)| number * k * rate * (k * rate - rate * n / v))
+        .sum();
+    (0.5 * coincidence_step(s, n)).powi(3) * (cube - 6.0 * joint * joint / v)
+}
+
+/// Sizes of the classes and how many there are of each.
+fn class_sizes(s: &Setting) -> Vec<(f64, f64)> {
+    let Samples::Finite(samples) = s.samples else {
+        return Vec::new();
     };
-    let count = || {
-        law.iter()
+    let v = s.vocab as f64;
+    match s.labels {
+        Labels::Balanced => {
+            let extra = (samples % s.vocab as u64) as f64;
+            let k = (samples / s.vocab as u64) as f64;
+            vec![(k, v - extra), (k + 1.0, extra)]
+        }
+        Labels::Iid => crate::recall::poisson(samples as f64 / v)
+            .into_iter()
             .enumerate()
-            .map(|(m, p)| (m as f64, *p))
-            .filter(|c| c.1 > 1e-12)
-    };
-    let alone: Vec<_> = count()
-        .map(|(m, p)| (0.5 * (m * (m - 1.0) - rate * m), p))
-        .collect();
-    let mates: Vec<_> = count()
-        .flat_map(|(a, p)| count().map(move |(b, q)| (a * b - 0.5 * rate * (a + b), p * q)))
-        .collect();
-    let step = coincidence_step(s, n);
-    step.powi(3) * (n * central(&alone) + pairs * (central(&mates) + 1.0 / v))
+            .map(|(k, p)| (k as f64, v * p))
+            .collect(),
+    }
 }
 
 /// Third cumulant of a token's score, in units of `S0^3`, from its repeats within a sequence together
@@ -211,7 +231,9 @@ fn repeats_cube(s: &Setting, zo: &Moments, imbalance: f64) -> f64 {
     let n = samples as f64;
     let rate = (s.len as f64 - 1.0) / s.vocab as f64;
     let unit = 0.5 * coincidence_step(s, n);
-    unit.powi(3) * n * n * zo.t2 * rate.powi(3) * (36.0 + 21.0 * imbalance)
+    // Class mates are counted by themselves.
+    let others = (zo.t2 - zo.diagonal_squared / s.vocab as f64).max(0.0);
+    unit.powi(3) * n * n * others * rate.powi(3) * (36.0 + 21.0 * imbalance)
 }
 
 /// Score that one coincidence gives to its token: `2 l V/N^2`.
@@ -242,11 +264,9 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
     let (zi, zo) = (Moments::input(s), Moments::output(s));
     let nominal = nominal_signal(s);
     let mut states = Vec::new();
-    let pairs = Pairs::of(s);
     let samples = s.samples.as_f64();
     let cube = if s.input == Embedding::Orthonormal && samples.is_finite() {
-        let mates = crate::labels::LabelMoments::of(s).pairs;
-        coincidence_cube(s, 0.5 * mates * samples * samples / s.vocab as f64)
+        coincidence_cube(s, &class_sizes(s))
     } else {
         0.0
     };
@@ -272,55 +292,34 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
             + repeats_cube(s, &zo, counted);
         let fluctuation = spread_fluctuation(&zi, b.bias_share);
         for &(z, wz) in &norm_nodes(&HERMITE_5, zi.norm_variance) {
-            let crosstalk = b.crosstalk(z);
             for &(f, wf) in &factor_nodes(&HERMITE_5, fluctuation) {
-                let sd = (f * b.quiet + crosstalk).sqrt();
-                let bias = f * b.bias_share * b.quiet;
-                let shape = if s.input == Embedding::Orthonormal {
-                    Shape::skewed(sd * sd, cube + lengths)
-                } else {
-                    Shape::of(s, sd * sd, bias, f * b.trigger_score_variance + crosstalk)
-                };
-                let (mean, variance) = b.score(z, f);
-                if let Some(pairs) = &pairs {
-                    let own = (variance - pairs.signal_variance).max(0.0).sqrt();
-                    let (alone, shared) = pairs.coincidences;
-                    let mean = pairs.number.iter().map(|(k, p)| k * p).sum::<f64>();
-                    let counted = pairs.step.powi(2) * (alone + mean * shared);
-                    let sd = (sd * sd - counted).max(0.0).sqrt().max(TIE * pairs.step);
-                    for &(k, p) in &pairs.number {
-                        let rate = alone + k * shared;
-                        // Many coincidences are not counted one by one, nor those that what dense
-                        // outputs pick up drowns (a law with a mode): a skewed law has them.
-                        let all = (sd * sd + pairs.step.powi(2) * rate).sqrt();
-                        let skewed = Shape::skewed(all * all, coincidence_cube(s, k) + lengths);
-                        let mode = matches!(skewed, Shape::Gamma { shape } if shape >= 1.0);
-                        let many = rate > COUNTED_COINCIDENCES || (mode && zo.overlap > 0.0);
-                        let (spread, pairs_of_token, shape) = if many {
-                            (all, (0.0, 0.0), skewed)
-                        } else {
-                            (sd, (rate, pairs.step / sd), Shape::Normal)
-                        };
-                        for &(x, wx) in &HERMITE_7 {
-                            let score = k * pairs.step + own * x;
-                            states.push(TrialState {
-                                weight: wh * wz * wf * wx * p,
-                                ratio: score / spread,
-                                relative_signal: if nominal > 0.0 { score / nominal } else { 0.0 },
-                                pairs: pairs_of_token,
-                                shape,
-                            });
-                        }
+                let quiet = f * b.quiet;
+                if let Some(lattice) = Lattice::of(s, quiet) {
+                    for c in lattice.states() {
+                        let t = counted_state(s, &lattice, &c, quiet, lengths);
+                        states.push(TrialState {
+                            weight: wh * wz * wf * t.weight,
+                            ..t
+                        });
                     }
                     continue;
                 }
+                let bias = f * b.bias_share * b.quiet;
+                let (mean, variance) = b.score(z, f);
                 for &(x, wx) in &HERMITE_7 {
+                    let crosstalk = b.crosstalk(z, variance, x);
+                    let sd = (quiet + crosstalk).sqrt();
+                    let shape = if s.input == Embedding::Orthonormal {
+                        Shape::skewed(sd * sd, cube + lengths)
+                    } else {
+                        Shape::of(s, sd * sd, bias, f * b.trigger_score_variance + crosstalk)
+                    };
                     let score = mean + variance.sqrt() * x;
                     states.push(TrialState {
                         weight: wh * wz * wf * wx,
                         ratio: ratio(score, sd),
                         relative_signal: if nominal > 0.0 { score / nominal } else { 0.0 },
-                        pairs: (0.0, 0.0),
+                        counts: Counts::NONE,
                         shape,
                     });
                 }
@@ -328,6 +327,53 @@ fn trial_states(s: &Setting) -> Vec<TrialState> {
         }
     }
     states
+}
+
+/// State of a trial with a counted signal: token scores of variance `spread2` on average, of which
+/// what different sequences write has the third cumulant `lengths`.
+fn counted_state(
+    s: &Setting,
+    lattice: &Lattice,
+    c: &CountedState,
+    spread2: f64,
+    lengths: f64,
+) -> TrialState {
+    let (v, nominal) = (s.vocab as f64, nominal_signal(s));
+    let [lift, thrice, fall] = lattice.steps(c.events);
+    let all = spread2 + lift * lift * (c.events - lattice.mean_events()) / v;
+    let cube = coincidence_cube(s, &lattice.classes(c.pairs)) + lengths;
+    let skewed = Shape::skewed(all, cube);
+    let smooth = if lattice.dense.is_some() {
+        SMOOTH_DENSE
+    } else {
+        SMOOTH
+    };
+    let many = c.events > COUNTED_COINCIDENCES * v
+        || matches!(skewed, Shape::Gamma { shape } if shape >= smooth);
+    let (spread, counts, shape) = if many {
+        (all.max(0.0).sqrt(), Counts::NONE, skewed)
+    } else {
+        let (others, rest) = lattice.background(c.events);
+        let spread = rest.max(TIE * lift);
+        let triple = lattice.triples(c.pairs).min(c.events / (3.0 * v));
+        let counts = Counts {
+            own: (c.events / v - 3.0 * triple, lift / spread),
+            triple: (triple, thrice / spread),
+            others: (others, fall / spread),
+        };
+        (spread, counts, Shape::Normal)
+    };
+    TrialState {
+        weight: c.weight,
+        ratio: ratio(c.signal, spread),
+        relative_signal: if nominal > 0.0 {
+            c.signal / nominal
+        } else {
+            0.0
+        },
+        counts,
+        shape,
+    }
 }
 
 /// A score in units of the spread.
@@ -348,27 +394,69 @@ fn token_nodes() -> impl Iterator<Item = (f64, f64)> {
     })
 }
 
-/// Chance that a token of own score `g` is attended: `Phi(r + g)^n` with scores of the state's shape, or where coincidences are
-/// counted its mean over those of the token and of each competitor.
-fn hit(t: &TrialState, g: f64, competitors: f64) -> f64 {
-    if t.ratio.is_infinite() {
-        return if t.ratio > 0.0 { 1.0 } else { 0.0 };
+/// Chance that a token is attended in a state, by its own score.
+struct Hit {
+    state: TrialState,
+    competitors: f64,
+    /// Scores of the coincidences and their probabilities; none where they are not counted.
+    counts: Vec<(f64, f64)>,
+    /// The highest of them.
+    top: f64,
+}
+
+/// Standard deviations beyond which no competitor gets.
+const SURE: f64 = 7.0;
+
+impl Hit {
+    fn new(state: TrialState, competitors: f64) -> Self {
+        let counts = if state.counts == Counts::NONE {
+            Vec::new()
+        } else {
+            state.counts.scores()
+        };
+        let top = counts.iter().fold(0.0, |a: f64, x| a.max(x.0));
+        Hit {
+            state,
+            competitors,
+            counts,
+            top,
+        }
     }
-    let (mean, step) = t.pairs;
-    if mean == 0.0 {
-        let score = t.ratio + t.shape.score(g);
-        return gauss::cdf_power(t.shape.normal(score), competitors);
+
+    /// At a score of normal score `g` beside the coincidences: `Phi(r + g)^n` with scores of the
+    /// state's shape, or where coincidences are counted its mean over those of the token and of each
+    /// competitor.
+    fn at(&self, g: f64) -> f64 {
+        let (t, n) = (&self.state, self.competitors);
+        if t.ratio.is_infinite() {
+            return if t.ratio > 0.0 { 1.0 } else { 0.0 };
+        }
+        if self.counts.is_empty() {
+            let score = t.ratio + t.shape.score(g);
+            return gauss::cdf_power(t.shape.normal(score), n);
+        }
+        self.counts
+            .iter()
+            .filter(|own| own.1 > RARE_OWN)
+            .map(|&(own, weight)| {
+                let ahead = t.ratio + g + own;
+                if ahead > self.top + SURE {
+                    return weight;
+                }
+                let lose: f64 = self
+                    .counts
+                    .iter()
+                    .map(|&(score, p)| p * gauss::cdf(score - ahead))
+                    .sum();
+                weight * (n * (-lose.min(1.0)).ln_1p()).exp()
+            })
+            .sum()
     }
-    let counts = crate::recall::poisson(mean);
-    let common = || counts.iter().enumerate().filter(|(_, p)| **p > RARE);
-    common()
-        .map(|(own, weight)| {
-            let lose: f64 = common()
-                .map(|(k, p)| p * gauss::cdf((k as f64 - own as f64) * step - t.ratio - g))
-                .sum();
-            weight * (competitors * (-lose.min(1.0)).ln_1p()).exp()
-        })
-        .sum()
+
+    /// Mean over the token's own score.
+    fn mean(&self) -> f64 {
+        token_nodes().map(|(g, w)| w * self.at(g)).sum()
+    }
 }
 
 /// Accuracy of argmax attention on fresh sequences (note, eq. 7).
@@ -380,7 +468,7 @@ pub fn attention_accuracy(s: &Setting) -> f64 {
     let n = effective_competitors(s);
     trial_states(s)
         .iter()
-        .map(|t| t.weight * token_nodes().map(|(g, w)| w * hit(t, g, n)).sum::<f64>())
+        .map(|t| t.weight * Hit::new(*t, n).mean())
         .sum()
 }
 
@@ -398,8 +486,7 @@ pub(crate) fn advanced_attention_accuracy(s: &Setting, advantage: f64) -> f64 {
                 t.ratio
             };
             let ahead = TrialState { ratio, ..*t };
-            let hits = token_nodes().map(|(g, w)| w * hit(&ahead, g, n));
-            t.weight * hits.sum::<f64>()
+            t.weight * Hit::new(ahead, n).mean()
         })
         .sum()
 }
@@ -649,11 +736,12 @@ impl StoredState {
             let behind = gauss::cdf(t.shape.normal(t.shape.score(g) - t.ratio));
             rivals * gauss::cdf_power(g, (rivals - 1.0).max(0.0)) * behind
         };
+        let hit = Hit::new(t, competitors);
         let tokens: Vec<StoredToken> = token_nodes()
             .map(|(g, weight)| StoredToken {
                 weight,
                 score: g,
-                attended: hit(&t, g, competitors),
+                attended: hit.at(g),
                 foreign: per_class * attracted(g),
             })
             .collect();
@@ -907,7 +995,7 @@ impl Rivals {
                 weight: mass,
                 ratio: ratio / mass,
                 relative_signal: signal / mass,
-                pairs: (0.0, 0.0),
+                counts: Counts::NONE,
                 shape: Shape::Normal,
             };
             edges.push(t.ratio);
@@ -1009,6 +1097,7 @@ fn softmax_accuracy(s: &Setting, strength: f64) -> f64 {
     let mut cells = Vec::new();
     let (mut mean, mut square, mut elsewhere) = (0.0, 0.0, 0.0);
     for t in &states {
+        let hit = Hit::new(*t, n);
         for (g, w) in token_nodes() {
             let p = t.weight * w;
             let (a, rest) = softmax_weight(s, t, strength, g);
@@ -1016,7 +1105,7 @@ fn softmax_accuracy(s: &Setting, strength: f64) -> f64 {
             square += p * a * a;
             elsewhere += p * rest;
             if p > 1e-9 {
-                cells.push((p, a, rest, hit(t, g, n), t.ratio, g));
+                cells.push((p, a, rest, hit.at(g), t.ratio, g));
             }
         }
     }
@@ -1139,7 +1228,7 @@ mod tests {
                 weight: 1.0,
                 ratio,
                 relative_signal: 1.0,
-                pairs: (0.0, 0.0),
+                counts: Counts::NONE,
                 shape: Shape::Normal,
             };
             let stored =
@@ -1177,61 +1266,116 @@ mod tests {
         }
     }
 
-    #[test]
-    fn pairs_and_coincidences_are_what_a_batch_holds() {
-        // Signal and score of a token by the definitions, for one-hot embeddings of both sides: the
-        // mean number of pairs, the signal of one, and the mean square of a token's score. Fails if the
-        // step or a rate of coincidences is off by 1.2.
-        let (v, len, n, trials) = (300usize, 20usize, 40usize, 1500);
-        let s = Setting::new(v, v, len, n as u64)
-            .with_embeddings(Embedding::Orthonormal, Embedding::Orthonormal);
-        let pairs = Pairs::of(&s).expect("counted");
-        let mut rng = Lcg(5);
-        let share = 1.0 / (n * n * len) as f64 / len as f64;
-        let unit = (len * len * v) as f64;
-        let (mut number, mut signal, mut square) = (0.0, 0.0, 0.0);
-        for _ in 0..trials {
-            let labels: Vec<usize> = (0..n).map(|_| rng.below(v)).collect();
-            let batch: Vec<Vec<usize>> = labels
-                .iter()
-                .map(|&y| {
-                    (0..len)
-                        .map(|i| if i == 0 { y } else { rng.below(v) })
-                        .collect()
-                })
+    /// Signal, in units of `V/N^2`, and number of coincidences of one batch of one-hot tokens and
+    /// outputs, by the definitions.
+    struct OneHotBatch {
+        signal: f64,
+        events: f64,
+    }
+
+    fn one_hot_batch(s: &Setting, rng: &mut Lcg) -> OneHotBatch {
+        let (v, len, n) = (s.vocab, s.len, s.samples.as_f64() as usize);
+        let mut classes = vec![Vec::new(); v];
+        for sample in 0..n {
+            let y = match s.labels {
+                Labels::Iid => rng.below(v),
+                Labels::Balanced => sample % v,
+            };
+            let tokens: Vec<usize> = (0..len)
+                .map(|i| if i == 0 { y } else { rng.below(v) })
                 .collect();
-            let mut score = vec![0.0; v];
-            let mut trigger = 0.0;
-            for (a, reader) in batch.iter().enumerate() {
-                for (b, writer) in batch.iter().enumerate() {
-                    if labels[a] != labels[b] {
-                        continue;
-                    }
-                    number += if a < b { 1.0 } else { 0.0 };
-                    // How often each position of the reader meets the writer.
-                    let met = |t: usize| writer.iter().filter(|w| **w == t).count() as f64;
-                    let mean = reader.iter().map(|&t| met(t)).sum::<f64>() / len as f64;
-                    for &t in reader {
-                        score[t] += unit * share * (met(t) - mean);
-                    }
-                    trigger += unit * share * (met(reader[0]) - mean);
-                }
-            }
-            signal += trigger;
-            square += score.iter().map(|x| x * x).sum::<f64>() / v as f64;
+            classes[y].push(tokens);
         }
-        let t = f64::from(trials);
-        let mean: f64 = pairs.number.iter().map(|(k, p)| k * p).sum();
-        assert!((number / t / mean - 1.0).abs() < 0.05);
-        assert!((signal / number / pairs.step - 1.0).abs() < 0.03);
-        // A token that meets itself k times has the score of k steps, k Poisson given the pairs: the
-        // mean square in steps is the rate plus the mean of its square. On average the two positions of
-        // a coincidence lower the rest of their sequence by 1/L of it, which is part of the spread.
-        let (alone, shared) = pairs.coincidences;
-        let rate = alone + mean * shared;
-        let squared = (rate + rate * rate + mean * shared * shared) * pairs.step.powi(2);
-        let ratio = square / t / squared;
-        assert!((ratio - 1.0).abs() < 0.12, "{ratio}");
+        let mut all = vec![0.0; v];
+        for t in classes.iter().flatten().flatten() {
+            all[*t] += 1.0 / v as f64;
+        }
+        let (mut signal, mut events) = (0.0, 0.0);
+        for class in &classes {
+            let mut met = vec![0.0; v];
+            for t in class.iter().flatten() {
+                met[*t] += 1.0;
+            }
+            for (t, m) in met.iter().enumerate() {
+                let own = class.first().is_some_and(|c| c[0] == t);
+                // The informative token counts as one, but a pair of samples as a coincidence.
+                let size = class.len() as f64;
+                let m = if own { m - size + 1.0 } else { *m };
+                events += 0.5 * m * (m - 1.0) + if own { 0.5 * size * (size - 1.0) } else { 0.0 };
+            }
+            for tokens in class {
+                let read: Vec<f64> = tokens.iter().map(|&t| met[t] - all[t]).collect();
+                let mean = read.iter().sum::<f64>() / len as f64;
+                signal += read[0] - mean;
+            }
+        }
+        OneHotBatch { signal, events }
+    }
+
+    #[test]
+    fn counted_signals_are_those_of_batches() {
+        // The law of the signal by the definitions, for one-hot embeddings of both sides: its mean, second
+        // and third moment, how often it is positive, and the number of coincidences. Fails if a step or a
+        // rate is off by 1.1, and for a normal signal: the share of positive ones is .4 to .5 with few
+        // coincidences, and .23 with a sample in ten classes.
+        let settings = [
+            (Labels::Balanced, 200usize, 6usize, 80u64),
+            (Labels::Balanced, 100, 7, 104),
+            (Labels::Iid, 300, 20, 40),
+        ];
+        for (labels, v, len, n) in settings {
+            let mut s = Setting::new(v, v, len, n)
+                .with_embeddings(Embedding::Orthonormal, Embedding::Orthonormal);
+            s.labels = labels;
+            let lattice = Lattice::of(&s, 1.0).expect("counted");
+            let states = lattice.states();
+            let stated = |f: &dyn Fn(&CountedState) -> f64| -> f64 {
+                states.iter().map(|c| c.weight * f(c)).sum()
+            };
+            let x = |c: &CountedState| c.signal / lattice.unit;
+            let trials = 4000;
+            let mut rng = Lcg(71);
+            let batches: Vec<OneHotBatch> =
+                (0..trials).map(|_| one_hot_batch(&s, &mut rng)).collect();
+            let drawn = |f: &dyn Fn(&OneHotBatch) -> f64| {
+                let mean = batches.iter().map(f).sum::<f64>() / f64::from(trials);
+                let square = batches.iter().map(|b| f(b).powi(2)).sum::<f64>() / f64::from(trials);
+                (mean, ((square - mean * mean) / f64::from(trials)).sqrt())
+            };
+            let close = |name: &str, theory: f64, (mean, error): (f64, f64), margin: f64| {
+                let gap = (mean - theory).abs();
+                let room = 3.0 * error + margin * theory.abs();
+                assert!(
+                    gap < room,
+                    "{labels:?} {name}: {theory}, drawn {mean} +- {error}"
+                );
+            };
+            let mean = stated(&|c| x(c));
+            close("mean", mean, drawn(&|b| b.signal), 0.0);
+            close(
+                "square",
+                stated(&|c| (x(c) - mean).powi(2)),
+                drawn(&|b| (b.signal - mean).powi(2)),
+                0.03,
+            );
+            // Classes of three, which are left out, hold a third of it with iid labels.
+            if labels == Labels::Balanced {
+                close(
+                    "cube",
+                    stated(&|c| (x(c) - mean).powi(3)),
+                    drawn(&|b| (b.signal - mean).powi(3)),
+                    0.05,
+                );
+            }
+            let positive = |x: f64| f64::from(u8::from(x > 0.0));
+            close(
+                "positive",
+                stated(&|c| positive(c.signal)),
+                drawn(&|b| positive(b.signal)),
+                0.02,
+            );
+            close("events", lattice.mean_events(), drawn(&|b| b.events), 0.02);
+        }
     }
 
     #[test]
@@ -1309,8 +1453,7 @@ mod tests {
         let unit = 0.5 * coincidence_step(&s, n as f64);
         let triangles =
             unit.powi(3) * (n as f64).powi(3) * zo.t3 * rate.powi(3) * (8.0 + 6.0 * rate);
-        let pairs = (n * n) as f64 / (2.0 * v as f64);
-        let stated = coincidence_cube(&s, pairs) + triangles + joint;
+        let stated = coincidence_cube(&s, &class_sizes(&s)) + triangles + joint;
         let mut rng = Lcg(59);
         let (mut cube, mut count) = (0.0, 0.0);
         let scale = v as f64 / (n * n) as f64;
@@ -1384,7 +1527,7 @@ mod tests {
             let mean = x.iter().sum::<f64>() / count;
             x.iter().map(|a| (a - mean).powi(3)).sum::<f64>() / count
         };
-        let ratio = cube(&scores) / coincidence_cube(&s, 0.0);
+        let ratio = cube(&scores) / coincidence_cube(&s, &class_sizes(&s));
         assert!((ratio - 1.0).abs() < 0.2, "{ratio}");
         // A token read by many samples: the squared length of a normal sum of output vectors.
         let zo = Moments::of(Embedding::Gaussian, 150, 20);

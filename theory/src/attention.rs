@@ -217,10 +217,32 @@ impl Context {
     }
 
     /// Mean over pairs of samples of the squared output Gram entry: labels agree with the share
-    /// `1/V + |delta|^2`, the excess being a sample with itself, of which `1 - 1/L` moves.
+    /// `1/V + |delta|^2`, of which `1/N` is a sample with itself; of that `1 - 1/L` moves.
     fn pair_gram(&self) -> f64 {
-        self.zo.t2
-            + (self.l * self.zo.diagonal_squared - self.zo.t2).max(0.0) * self.labels.imbalance
+        let d = self.zo.diagonal_squared;
+        let agree = (d - self.zo.t2).max(0.0) * self.labels.imbalance;
+        (self.zo.t2 + agree - (1.0 - self.l) * d * self.labels.inverse_n).max(0.0)
+    }
+
+    /// What a finite length leaves beyond the terms and covariances where tokens do not interfere:
+    /// coincidences within a class counted one by one (note, eq. 31), per unit of `token`. 0 for
+    /// inputs that interfere.
+    fn finite_length(&self) -> f64 {
+        let Context {
+            labels, v, len, l, ..
+        } = self;
+        if self.zi.overlap > 0.0 || labels.inverse_n == 0.0 {
+            return 0.0;
+        }
+        let (q, per_class) = (1.0 / len, 1.0 / (v * labels.inverse_n));
+        let cube = -2.0 * q * q * (3.0 - 2.0 * q);
+        let square = 2.0 * q + q * q - q.powi(3) + 2.0 * per_class * q * q * l;
+        let count =
+            3.0 * q - 2.0 * q * q - 2.0 * q.powi(3) + 2.0 * q.powi(4) + 2.0 * per_class * q * l;
+        let mean = cube * per_class.powi(3) * labels.cube
+            + square * per_class.powi(2) * labels.square
+            - count * per_class;
+        (v * len).powi(2) * labels.inverse_n.powi(4) * self.zo.diagonal_squared * l * mean
     }
 
     /// Coefficient of `-Sigma mu` that unit-length inputs leave (note, eq. 28): the third cumulant
@@ -343,6 +365,7 @@ impl Context {
         let along_noise = 2.0 * cross / (l * len)
             - 2.0 * len * l.powi(3) * inv * (labels.cube - labels.square) * x.powers[1]
             - 2.0 * v * l * inv * inv * labels.square * x.token / len;
+        let finite = self.finite_length() * x.token;
         Terms {
             variance: [
                 mean_bias,
@@ -354,7 +377,12 @@ impl Context {
                 population,
                 label_count,
             ],
-            covariance: along_mean + along_length + along_counts + along_norms + along_noise,
+            covariance: along_mean
+                + along_length
+                + along_counts
+                + along_norms
+                + along_noise
+                + finite,
         }
     }
 
@@ -502,13 +530,18 @@ impl TrialBudget {
         ((rest, gain * z), self.context.value_trigger()[1])
     }
 
-    /// Squared spread of the trigger's crosstalk at `|z_trig|^2 = z`.
-    pub(crate) fn crosstalk(&self, z: f64) -> f64 {
+    /// Squared spread of the trigger's crosstalk at `|z_trig|^2 = z` where `w . z_trig`, of variance
+    /// `variance`, is `x` standard deviations above its mean: `T` then is what it is on average.
+    pub(crate) fn crosstalk(&self, z: f64, variance: f64, x: f64) -> f64 {
         let (signal, alpha) = self.signal(z);
-        z * self
-            .context
-            .trigger(signal, self.signal_variance, alpha, self.g)
-            .0
+        let (mut shift, mut left) = (0.0, self.signal_variance);
+        if variance > 0.0 {
+            let slope = self.signal_variance * z / variance.sqrt();
+            shift = slope * x;
+            left = (left - slope * slope).max(0.0);
+        }
+        let signal = (signal.0 + shift, signal.1);
+        z * self.context.trigger(signal, left, alpha, self.g).0
     }
 
     /// Mean and variance of `w . z_trig` at `|z_trig|^2 = z`, the noise's own part times `f`.

@@ -127,7 +127,7 @@ fn mean_over_the_common_factor_is_the_budget() {
     for sign in [-1.0, 1.0] {
         let t = TrialBudget::new(&s, 1.0 + sign * rv.sqrt());
         quiet += 0.5 * t.quiet;
-        crosstalk += 0.5 * t.crosstalk(1.0);
+        crosstalk += 0.5 * t.crosstalk(1.0, 0.0, 0.0);
         score += 0.5 * t.score(1.0, 1.0).0;
     }
     let whole = quiet + crosstalk;
@@ -368,5 +368,88 @@ fn sequences_scatter_as_the_flow_rule_says() {
         let stated = l / len * (l * l * direct + score * token / len);
         let ratio = measured / stated;
         assert!((ratio - 1.0).abs() < 0.05, "L = {len}: {ratio}");
+    }
+}
+
+#[test]
+fn one_hot_coincidences_are_counted_at_finite_length() {
+    // Spread by the definitions, one-hot tokens and outputs, short sequences, balanced labels: below
+    // one sample a class, between one and two, and many. Fails without (31) or with the self pairs of
+    // (14) counted as imbalance: together 30, 12 and 8 % in the spread.
+    for (v, len, n, trials) in [
+        (80usize, 5usize, 60usize, 6000),
+        (60, 5, 75, 3000),
+        (40, 5, 600, 400),
+    ] {
+        let mut s = Setting::new(v, v, len, n as u64)
+            .with_embeddings(Embedding::Orthonormal, Embedding::Orthonormal);
+        s.labels = Labels::Balanced;
+        let mut rng = Lcg(29);
+        let (mut sum, mut square) = (0.0, 0.0);
+        for _ in 0..trials {
+            let batch: Vec<Vec<usize>> = (0..n)
+                .map(|m| {
+                    (0..len)
+                        .map(|i| if i == 0 { m % v } else { rng.below(v) })
+                        .collect()
+                })
+                .collect();
+            let mut met = vec![vec![0.0; v]; v];
+            let mut all = vec![0.0; v];
+            for (m, tokens) in batch.iter().enumerate() {
+                for &t in tokens {
+                    met[m % v][t] += 1.0;
+                    all[t] += 1.0 / v as f64;
+                }
+            }
+            let mut score = vec![0.0; v];
+            for (m, tokens) in batch.iter().enumerate() {
+                let read = |t: usize| met[m % v][t] - all[t];
+                let mean = tokens.iter().map(|&t| read(t)).sum::<f64>() / len as f64;
+                for &t in tokens {
+                    score[t] += read(t) - mean;
+                }
+            }
+            let unit = v as f64 / (n * n) as f64;
+            let variance = score.iter().map(|x| (x * unit).powi(2)).sum::<f64>() / v as f64;
+            sum += variance / f64::from(trials);
+            square += variance * variance / f64::from(trials);
+        }
+        let error = ((square - sum * sum) / f64::from(trials)).sqrt() / (2.0 * sum);
+        let ratio = sum.sqrt() / budget(&s).spread();
+        assert!(
+            (ratio - 1.0).abs() < 3.0 * error + 0.02,
+            "N = {n}: {ratio} +- {error}"
+        );
+    }
+}
+
+#[test]
+fn crosstalk_follows_the_signal_that_is_seen() {
+    // T given the score at the trigger, both drawn as normal: mean of T^2 in classes of that score. Fails
+    // if T is taken at its mean (by .3 and more in the outer classes) or with all of its variance.
+    let s = Setting::new(676, 17, 9, 733);
+    let t = TrialBudget::new(&s, 1.0);
+    let z = 1.2;
+    let (mean, variance) = t.score(z, 1.0);
+    let rest = (variance - t.signal_variance * z * z).sqrt();
+    let centre = mean / z;
+    let overlap = t.context.zi.overlap * (1.0 - 1.0 / t.context.v);
+    let mut rng = Lcg(37);
+    let mut classes = [[0.0; 2]; 3];
+    let scores = [-1.5, 0.0, 1.5];
+    for _ in 0..1_000_000 {
+        let signal = centre + t.signal_variance.sqrt() * rng.normal();
+        let x = ((signal - centre) * z + rest * rng.normal()) / variance.sqrt();
+        for (class, score) in classes.iter_mut().zip(scores) {
+            if (x - score).abs() < 0.05 {
+                class[0] += 1.0;
+                class[1] += signal * signal;
+            }
+        }
+    }
+    for (class, x) in classes.iter().zip(scores) {
+        let ratio = z * overlap * class[1] / class[0] / t.crosstalk(z, variance, x);
+        assert!((ratio - 1.0).abs() < 0.03, "x = {x}: {ratio}");
     }
 }
