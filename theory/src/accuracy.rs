@@ -717,7 +717,7 @@ impl StoredState {
             weight,
             ratio,
             relative_signal: 0.0,
-            pairs: (0.0, 0.0),
+            counts: Counts::NONE,
             shape: Shape::Normal,
         };
         let per_class = s.samples.as_f64() / s.vocab as f64;
