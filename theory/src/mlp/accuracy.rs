@@ -1,10 +1,12 @@
 //! Attention and end-to-end accuracy of the attention-MLP model. Derivation: `accuracy.md`.
 
+use std::cell::OnceCell;
+
 use crate::accuracy::{FEW_FOREIGN, StoredState, effective_competitors};
 use crate::gauss;
 use crate::labels::LabelMoments;
 use crate::mlp::attention::Contexts;
-use crate::mlp::recall::Recall;
+use crate::mlp::recall::{Recall, Rivals};
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_3, HERMITE_5, HERMITE_7, factor_nodes, norm_nodes};
 use crate::recall::{Foreign, binomial, class_weights, is_dense};
@@ -176,23 +178,51 @@ impl Holdings<'_> {
     }
 }
 
-/// Recall by the weight that is stored, tabulated for a few loads.
-struct Table {
-    loads: [f64; 3],
-    /// `recall[load][k]` at weight `k unit`.
-    recall: [Vec<f64>; 3],
-    unit: f64,
-    /// Weights, in units, at which the loss to foreign samples is tabulated, and that loss:
-    /// `-log` of the share of right answers kept per foreign sample, by [`FOREIGN`].
-    hits: Vec<usize>,
-    lost: Vec<Vec<f64>>,
+/// Most cells of the weights between which recall is interpolated, and of those between which the
+/// loss to foreign samples is.
+const POINTS: usize = 16;
+const FOREIGN_POINTS: usize = 7;
+
+/// Values between the entries of a table: the entries that count and their weights.
+fn between(x: f64, last: usize) -> [(usize, f64); 2] {
+    let i = (x.max(0.0) as usize).min(last);
+    let t = (x - i as f64).clamp(0.0, 1.0);
+    [(i, 1.0 - t), ((i + 1).min(last), t)]
 }
 
-impl Table {
-    fn new(s: &Setting, recall: &Recall, mean: f64, crowd: f64, foreign: bool) -> Self {
+/// Probability that may be left out of a sum over the entries of a table.
+const SMALL: f64 = 1e-6;
+
+/// Chance to meet a foreign sample below which its effect is left out.
+const RARE: f64 = 1e-7;
+
+/// Recall of what has been attended, gathered on a grid of a few loads and stored weights, between
+/// which it is interpolated. Where attention is good few of these get any probability, and only those
+/// are worked out.
+struct Table<'a> {
+    recall: &'a Recall,
+    loads: [f64; 3],
+    rivals: [Rivals; 3],
+    /// Probability by load and weight, in units.
+    mass: [Vec<f64>; 3],
+    unit: f64,
+    foreign: Option<ForeignTable>,
+}
+
+/// `-log` of the share of right answers kept per foreign sample: `lost[number][k]` at weight `k unit`,
+/// by [`FOREIGN`], each worked out when it is first asked for.
+struct ForeignTable {
+    lost: [Vec<OnceCell<f64>>; 3],
+    clean: Vec<OnceCell<f64>>,
+    unit: f64,
+    sample: f64,
+}
+
+impl<'a> Table<'a> {
+    fn new(s: &Setting, recall: &'a Recall, mean: f64, crowd: f64, foreign: bool) -> Self {
         let sample = s.vocab as f64 / s.samples.as_f64();
         let dense = is_dense(s);
-        let unit = if dense {
+        let fine = if dense {
             GRID
         } else if mean.abs() < 1e-3 {
             sample
@@ -206,73 +236,104 @@ impl Table {
             let top = weights.iter().rposition(|w| w.1 > 1e-5).unwrap_or(0);
             weights[top].0
         };
-        let top = (last / unit).round() as usize;
+        let top = (last / fine).round() as usize;
+        let knots = |most: usize| {
+            let stride = top.div_ceil(most).max(1);
+            (fine * stride as f64, top.div_ceil(stride) + 1)
+        };
         let (pairs, own) = recall.pairs_and_own();
-        let table = SHARES.map(|share| recall.curve(unit, top, &recall.rivals(share, crowd)));
-        let (mut hits, mut lost) = (Vec::new(), Vec::new());
-        if foreign && !dense {
-            let stride = top.div_ceil(12).max(1);
-            hits = (0..=top).step_by(stride).collect();
-            let rivals = recall.rivals(SHARES[1], crowd);
-            let at = |k: usize, number: f64| {
-                let weight = sample;
-                recall.given(k as f64 * unit, &rivals, Foreign { number, weight })
-            };
-            let clean: Vec<f64> = hits.iter().map(|&k| at(k, 0.0)).collect();
-            lost = FOREIGN
-                .iter()
-                .map(|&number| {
-                    hits.iter()
-                        .zip(&clean)
-                        .map(|(&k, &c)| {
-                            let share = at(k, number).max(1e-300) / c.max(1e-300);
-                            -share.min(1.0).ln() / number
-                        })
-                        .collect()
-                })
-                .collect();
-        }
+        let (unit, n) = knots(POINTS);
         Table {
+            recall,
             loads: SHARES.map(|share| own + pairs * share),
-            recall: table,
+            rivals: SHARES.map(|share| recall.rivals(share, crowd)),
+            mass: std::array::from_fn(|_| vec![0.0; n]),
             unit,
-            hits,
-            lost,
+            foreign: (foreign && !dense).then(|| {
+                let (unit, n) = knots(FOREIGN_POINTS);
+                let empty = || vec![OnceCell::new(); n];
+                ForeignTable {
+                    lost: std::array::from_fn(|_| empty()),
+                    clean: empty(),
+                    unit,
+                    sample,
+                }
+            }),
         }
     }
 
-    fn at(&self, weight: f64, load: f64, foreign: f64) -> f64 {
-        let x = (weight / self.unit).max(0.0);
-        let along = |row: &[f64]| {
-            let last = row.len() - 1;
-            let i = (x as usize).min(last);
-            let t = x - i as f64;
-            row[i] + t.min(1.0) * (row[(i + 1).min(last)] - row[i])
+    /// Adds a probability at a stored weight, a load, and a mean number of foreign samples.
+    fn add(&mut self, probability: f64, weight: f64, load: f64, foreign: f64) {
+        let kept = match &self.foreign {
+            Some(table) if foreign * probability > RARE => {
+                (-foreign * table.loss(self.recall, &self.rivals[1], weight, foreign)).exp()
+            }
+            _ => 1.0,
         };
         let i = usize::from(load > self.loads[1]);
         let t = ((load - self.loads[i]) / (self.loads[i + 1] - self.loads[i])).clamp(0.0, 1.0);
-        let clean = along(&self.recall[i]) * (1.0 - t) + along(&self.recall[i + 1]) * t;
-        if foreign <= 0.0 || self.lost.is_empty() {
-            return clean;
+        for (row, along) in [(i, 1.0 - t), (i + 1, t)] {
+            let mass = &mut self.mass[row];
+            let last = mass.len() - 1;
+            for (k, across) in between(weight / self.unit, last) {
+                mass[k] += probability * kept * along * across;
+            }
         }
-        let i = FOREIGN
-            .partition_point(|n| *n <= foreign)
-            .clamp(1, FOREIGN.len() - 1);
-        let (low, high) = (FOREIGN[i - 1], FOREIGN[i]);
-        let t = ((foreign / low).ln() / (high / low).ln()).clamp(0.0, 1.0);
-        let rate = self.loss(x, i - 1) * (1.0 - t) + self.loss(x, i) * t;
-        clean * (-foreign * rate).exp()
     }
 
-    /// Loss per foreign sample at weight `x` units.
-    fn loss(&self, x: f64, number: usize) -> f64 {
-        let row = &self.lost[number];
-        let i = self.hits.partition_point(|h| *h as f64 <= x).max(1) - 1;
-        let Some(next) = self.hits.get(i + 1) else {
-            return row[i];
-        };
-        let t = (x - self.hits[i] as f64) / (next - self.hits[i]) as f64;
-        row[i] * (1.0 - t) + row[i + 1] * t
+    /// Probability of a right answer. What entries of little probability hold is taken as the mean
+    /// of the others.
+    fn right(&self) -> f64 {
+        let (mut right, mut kept, mut total) = (0.0, 0.0, 0.0);
+        for (mass, rivals) in self.mass.iter().zip(&self.rivals) {
+            for (k, &p) in mass.iter().enumerate() {
+                total += p;
+                if p > SMALL {
+                    let weight = k as f64 * self.unit;
+                    right += p * self.recall.given(weight, rivals, Foreign::NONE);
+                    kept += p;
+                }
+            }
+        }
+        if kept > 0.0 {
+            right * total / kept
+        } else {
+            0.0
+        }
+    }
+}
+
+impl ForeignTable {
+    /// Loss per foreign sample, at a stored `weight` and a mean number of foreign samples.
+    fn loss(&self, recall: &Recall, rivals: &Rivals, weight: f64, number: f64) -> f64 {
+        let i = FOREIGN
+            .partition_point(|n| *n <= number)
+            .clamp(1, FOREIGN.len() - 1);
+        let (low, high) = (FOREIGN[i - 1], FOREIGN[i]);
+        let t = ((number / low).ln() / (high / low).ln()).clamp(0.0, 1.0);
+        let mut loss = 0.0;
+        for (row, along) in [(i - 1, 1.0 - t), (i, t)] {
+            for (k, across) in between(weight / self.unit, self.clean.len() - 1) {
+                let share = along * across;
+                if share > 0.0 {
+                    loss += share * self.entry(recall, rivals, row, k);
+                }
+            }
+        }
+        loss
+    }
+
+    fn entry(&self, recall: &Recall, rivals: &Rivals, row: usize, k: usize) -> f64 {
+        *self.lost[row][k].get_or_init(|| {
+            let at = |number: f64| {
+                let weight = self.sample;
+                let foreign = Foreign { number, weight };
+                let stored = k as f64 * self.unit;
+                recall.given(stored, rivals, foreign).max(1e-300)
+            };
+            let clean = *self.clean[k].get_or_init(|| at(0.0));
+            -(at(FOREIGN[row]) / clean).min(1.0).ln() / FOREIGN[row]
+        })
     }
 }
 
@@ -302,9 +363,9 @@ fn accuracy_in(s: &Setting, mlp: &Mlp, states: Vec<State>) -> f64 {
         0.0
     };
     let met: f64 = states.iter().map(StoredState::foreign).sum();
-    let table = Table::new(s, &recall, mean, crowd, met > FEW_FOREIGN);
+    let mut table = Table::new(s, &recall, mean, crowd, met > FEW_FOREIGN);
     let holdings = Holdings { s, mean };
-    let (mut total, mut attended) = (0.0, 0.0);
+    let mut attended = 0.0;
     for t in &states {
         for token in &t.tokens {
             let p = t.weight * token.weight * token.attended;
@@ -313,14 +374,12 @@ fn accuracy_in(s: &Setting, mlp: &Mlp, states: Vec<State>) -> f64 {
                 continue;
             }
             let load = pairs * (t.square + t.variance * t.crowding(token.score)) + own;
-            let right: f64 = holdings
-                .law(token.attended)
-                .into_iter()
-                .map(|(weight, q)| q * table.at(weight, load, token.foreign))
-                .sum();
-            total += p * right;
+            for (weight, q) in holdings.law(token.attended) {
+                table.add(p * q, weight, load, token.foreign);
+            }
         }
     }
+    let total = table.right();
     // A wrong position answers with any other label as likely as with the right one.
     let by_chance = if attended > 0.0 {
         (1.0 - attended) * (1.0 - total / attended) / (s.vocab as f64 - 1.0)

@@ -235,6 +235,48 @@ fn states(s: &Setting, mlp: &Mlp) -> Vec<State> {
     out
 }
 
+/// Number of groups of states without a law of their own.
+const STATES: usize = 16;
+
+/// States of about the same signal over noise gathered into groups: recall bends little within one.
+fn gathered(mut states: Vec<State>) -> Vec<State> {
+    if states.len() <= STATES || states.iter().any(|t| t.law.is_some()) {
+        return states;
+    }
+    let ratio = |t: &State| t.signal / t.variance.max(f64::MIN_POSITIVE).sqrt();
+    states.sort_by(|a, b| ratio(a).total_cmp(&ratio(b)));
+    let mut groups: Vec<State> = Vec::with_capacity(STATES + 1);
+    let mut open = false;
+    for t in states {
+        match groups.last_mut() {
+            Some(group) if open => group.absorb(&t),
+            _ => groups.push(t),
+        }
+        open = groups
+            .last()
+            .is_some_and(|g| g.weight < 1.0 / STATES as f64);
+    }
+    groups
+}
+
+impl State {
+    /// Weighted mean with another state, neither of which has a law of its own.
+    fn absorb(&mut self, other: &State) {
+        let share = other.weight / (self.weight + other.weight);
+        for (mine, theirs) in [
+            (&mut self.signal, other.signal),
+            (&mut self.mean, other.mean),
+            (&mut self.variance, other.variance),
+            (&mut self.linear, other.linear),
+            (&mut self.skew, other.skew),
+            (&mut self.excess, other.excess),
+        ] {
+            *mine += share * (theirs - *mine);
+        }
+        self.weight += other.weight;
+    }
+}
+
 /// Least relative variance of the width noise between layers that is followed.
 const STEADY: f64 = 0.01;
 
@@ -422,7 +464,7 @@ impl Field<'_> {
         let share = own / variance;
         gauss::cdf(-normal_score(
             x,
-            self.state.skew * share.powf(1.5),
+            self.state.skew * share * share.sqrt(),
             self.state.excess * share * share,
         ))
     }
@@ -532,7 +574,7 @@ pub(crate) struct Recall {
 
 impl Recall {
     pub(crate) fn new(s: &Setting, mlp: &Mlp) -> Self {
-        let states = states(s, mlp);
+        let states = gathered(states(s, mlp));
         let labels = LabelMoments::of(s);
         let excess = labels.square - 1.0;
         let bias = states
