@@ -799,7 +799,7 @@ fn main() -> Result<(), StatsError> {
     let [support, refute] = equivalence(0.1, 20_000)?;
     row("support at the margin (size)", "0.05", Ok(support))?;
     row("refutation at the margin (size)", "0.05", Ok(refute))?;
-    let stated = test_power(0.1, 0.1 / 12f64.sqrt(), Some(11.0), 0.05, 0.8)?;
+    let stated = test_power(0.1, 0.1 / 12f64.sqrt(), Some(11.0), 0.05, 1, 0.8)?;
     let [support, _] = equivalence(0.0, 20_000)?;
     let nominal = format!("{:.3}", stated.support_at_zero);
     row(

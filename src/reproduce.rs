@@ -262,7 +262,7 @@ pub struct Stored {
     pub experiments: Vec<Experiment>,
     /// The records.
     pub store: Store,
-    /// The records, judged.
+    /// The records, judged: claims and critical values, no tables or figures.
     pub judged: Judged,
     /// What the checksum of the records says.
     pub checksum: Checksum,
@@ -287,7 +287,7 @@ pub fn verify(places: &Places, profile: Profile) -> Result<Stored, ReproduceErro
     let directory = places.report(profile);
     let path = directory.join(MEASUREMENTS);
     let store = Store::read_only(&path)?;
-    let judged = report::judge(profile, &experiments, &store)?;
+    let judged = report::conclude(profile, &experiments, &store)?;
     let stated = provenance(&directory.join(PROVENANCE)).and_then(|p| p.measurements_sha256);
     let checksum = match stated {
         None => Checksum::Unknown,

@@ -8,7 +8,7 @@ use std::path::Path;
 use assert_cmd::Command;
 use recall_capacity::experiment::{Records, Theory, analyse, pending};
 use recall_capacity::job::{Job, Record};
-use recall_capacity::mutate::{Bench, Change, Fate, Mutant, Site, Terms};
+use recall_capacity::mutate::{Bench, Change, Fate, Mutant, Outcome, Row, Site, Table};
 use recall_capacity::spec::{Experiment, Profile, SearchAxis};
 use recall_capacity::stats::verdict::{Policy, decide};
 use serde_json::Value;
@@ -124,7 +124,7 @@ fn an_unchanged_theory_gets_the_verdicts_of_the_report_byte_for_byte() {
     };
     let expected = text(&honest);
     assert_eq!(text(&bench.all_claims(&Theory).unwrap().concat()), expected);
-    for site in [Site::Prediction, Site::Spread, Site::AccuracyBound] {
+    for site in [Site::NoiseRatio, Site::Budget, Site::AccuracyBound] {
         let identity = Mutant {
             site,
             change: Change::Identity,
@@ -135,73 +135,88 @@ fn an_unchanged_theory_gets_the_verdicts_of_the_report_byte_for_byte() {
     }
 }
 
+fn outcome(experiments: &[Experiment], memory: &Memory) -> Outcome {
+    let bench = Bench::new(Profile::Quick, experiments, memory).unwrap();
+    bench.run().unwrap()
+}
+
+fn rows<'a>(table: &'a Table, formula: &str) -> Vec<&'a Row> {
+    let of_formula = table.mutants.iter().filter(|r| r.formula == formula);
+    of_formula.collect()
+}
+
+fn row<'a>(table: &'a Table, formula: &str, mutation: &str) -> &'a Row {
+    let found = rows(table, formula);
+    found.into_iter().find(|r| r.mutation == mutation).unwrap()
+}
+
+/// Counts and rows say the same, and each row names a claim and a reason.
+fn consistent(table: &Table) {
+    let s = table.summary;
+    assert_eq!(s.mutants, table.mutants.len());
+    assert_eq!(
+        s.mutants,
+        s.refuted + s.inconclusive + s.supported + s.unseen
+    );
+    for r in &table.mutants {
+        assert_eq!(r.verdict == Fate::Refuted, r.reason.is_empty(), "{r:?}");
+        let own = |e: &String| r.claim == *e || r.claim.starts_with(&format!("{e}/"));
+        assert!(r.experiments.iter().any(own), "{r:?}");
+        assert!(!(r.bound && r.defect), "{r:?}");
+        assert_eq!(r.detectable.is_none(), r.bound);
+    }
+}
+
 #[test]
 fn no_gross_change_of_a_critical_value_is_supported() {
     let (experiments, memory) = run(&[threshold()]);
-    let bench = Bench::new(Profile::Quick, &experiments, &memory).unwrap();
-    let outcome = bench.run().unwrap();
+    let outcome = outcome(&experiments, &memory);
     assert!(outcome.skipped.is_empty());
-    let whole: Vec<_> = outcome
-        .mutants
-        .iter()
-        .filter(|r| r.formula == "thresholds.noise_ratio")
-        .collect();
+    let whole = rows(&outcome.report, "thresholds.noise_ratio");
     // Three constants, four exponents and two logarithms for each of d, L and V.
     assert_eq!(whole.len(), 3 + 3 * 6);
     for row in &whole {
         let gross = row.mutation.starts_with("constant") || row.mutation.starts_with("exponent");
         assert!(!gross || row.verdict != Fate::Supported, "{row:?}");
-        assert_eq!(row.claim, "attention-samples-balanced");
-        assert!(row.verdict == Fate::Refuted || !row.reason.is_empty());
+        assert_eq!(row.experiments, ["threshold"]);
     }
-    let twice = whole.iter().find(|r| r.mutation == "constant x 2").unwrap();
+    let twice = row(&outcome.report, "thresholds.noise_ratio", "constant x 2");
     assert_eq!(twice.verdict, Fate::Refuted, "{twice:?}");
     assert_eq!(twice.detectable, Some(true));
-    let constant = twice
-        .parts
-        .iter()
-        .find(|p| p.id.ends_with("constant"))
-        .unwrap();
+    assert_eq!(twice.claim, "threshold/constant");
+    assert!(twice.power.unwrap() > 0.8, "{twice:?}");
+    let constant = twice.parts.iter().find(|p| p.id == twice.claim).unwrap();
     assert!((constant.deviation.unwrap() - 2f64.ln()).abs() < 1e-9);
     // What limits attention here cannot be left out; what is next to nothing can.
-    let dropped = |term: &str| {
-        let mut of_term = outcome.mutants.iter().filter(|r| r.formula == term);
-        of_term.find(|r| r.mutation == "dropped")
-    };
-    let leading = dropped("attention.gradient_noise").unwrap();
+    let leading = row(&outcome.report, "attention.gradient_noise", "dropped");
     assert_eq!(leading.verdict, Fate::Refuted, "{leading:?}");
-    let slight = dropped("attention.mean_bias").unwrap();
+    let slight = row(&outcome.report, "attention.mean_bias", "dropped");
     assert_eq!(slight.detectable, Some(false), "{slight:?}");
     assert!(slight.verdict != Fate::Refuted && !slight.defect);
-    let s = outcome.summary;
-    assert_eq!(s.mutants, outcome.mutants.len());
-    assert_eq!(
-        s.mutants,
-        s.refuted + s.inconclusive + s.supported + s.unseen
-    );
+    consistent(&outcome.report);
+    consistent(&outcome.alone);
+    // With one experiment the report and the experiment alone are the same for a whole formula.
+    let alone = rows(&outcome.alone, "thresholds.noise_ratio");
+    assert_eq!(whole, alone);
+    assert!(rows(&outcome.alone, "attention.mean_bias").is_empty());
 }
 
 /// A search sees the sum of all terms only, an experiment on scores each term by itself: a term is
-/// one function, so one of them is enough to notice that it is wrong.
+/// one function, so one of them is enough to notice that it is wrong. Each change is one mutant,
+/// however many experiments ask for the term.
 #[test]
 fn a_term_is_judged_over_the_whole_report() {
     let (experiments, memory) = run(&[threshold(), all()[3].clone()]);
-    let outcome = |experiments: &[Experiment]| {
-        let bench = Bench::new(Profile::Quick, experiments, &memory).unwrap();
-        bench.run().unwrap().terms
-    };
-    let (alone, both) = (outcome(&experiments[..1]), outcome(&experiments));
-    let fate = |terms: &Terms, mutation: &str| {
-        let mut rows = terms.mutants.iter();
-        let row = rows.find(|r| r.formula == "attention.cross" && r.mutation == mutation);
-        row.unwrap().clone()
-    };
+    let (alone, both) = (
+        outcome(&experiments[..1], &memory),
+        outcome(&experiments, &memory),
+    );
     // The search does not see that the cross term is too small.
-    let before = fate(&alone, "constant x 0.7");
+    let before = row(&alone.report, "attention.cross", "constant x 0.7");
     assert_ne!(before.verdict, Fate::Refuted, "{before:?}");
     assert_eq!(before.detectable, Some(false), "{before:?}");
-    let reach = |terms: &Terms| {
-        let mut all = terms.reach.iter();
+    let reach = |outcome: &Outcome| {
+        let mut all = outcome.reach.iter();
         let found = all.find(|r| r.formula == "attention.cross").unwrap();
         (
             found.above.unwrap_or(f64::INFINITY),
@@ -211,39 +226,68 @@ fn a_term_is_judged_over_the_whole_report() {
     let ((far, one), (near, two)) = (reach(&alone), reach(&both));
     assert!(near < far, "{near} {far}");
     assert_eq!((one, two), (1, 2));
-    let twice = fate(&both, "constant x 2");
-    assert_eq!(twice.verdict, Fate::Refuted, "{twice:?}");
-    assert_eq!(twice.refuted_by.as_deref(), Some("scores/cross/constant"));
-    assert_eq!(twice.detectable, None);
     // What is refuted is said to be detectable from a factor no larger than that.
     assert!(near <= 3.0, "{near}");
-    for terms in [&alone, &both] {
-        let s = terms.summary;
-        assert_eq!(s.mutants, terms.mutants.len());
-        assert_eq!(
-            s.mutants,
-            s.refuted + s.inconclusive + s.supported + s.unseen
-        );
-        assert_eq!(s.defects, 0);
-        for r in &terms.mutants {
-            assert_eq!(r.verdict == Fate::Refuted, r.reason.is_empty(), "{r:?}");
-            assert_eq!(r.verdict == Fate::Refuted, r.refuted_by.is_some(), "{r:?}");
+    let twice = row(&both.report, "attention.cross", "constant x 2");
+    assert_eq!(twice.verdict, Fate::Refuted, "{twice:?}");
+    assert_eq!(twice.claim, "scores/cross/constant");
+    assert_eq!(twice.experiments, ["threshold", "scores"]);
+    for outcome in [&alone, &both] {
+        consistent(&outcome.report);
+        let mut seen = std::collections::HashSet::new();
+        for r in &outcome.report.mutants {
+            assert!(seen.insert((&r.formula, &r.mutation, r.along)), "{r:?}");
         }
     }
+}
+
+/// One that is refuted by one experiment is not saved by another that supports it, nor one that is
+/// left open by one; and what an experiment by itself supports is listed apart.
+#[test]
+fn an_accuracy_and_its_parts_are_one_mutant_each() {
+    let (experiments, memory) = run(&all()[1..3]);
+    let outcome = outcome(&experiments, &memory);
+    consistent(&outcome.report);
+    for formula in [
+        "accuracy.end_to_end",
+        "attention.accuracy",
+        "recall.accuracy",
+    ] {
+        let own = rows(&outcome.report, formula);
+        assert!(own.iter().all(|r| r.experiments == ["curves", "phase"]));
+        assert!(own.iter().all(|r| r.along == Some("N")));
+        for r in own {
+            let verdicts = || r.parts.iter().map(|p| p.verdict.as_str());
+            let any = |word: &str| verdicts().any(|v| v.starts_with(word));
+            let expected = match (any("refuted"), any("inconclusive"), any("supported")) {
+                (true, ..) => Fate::Refuted,
+                (_, true, _) => Fate::Inconclusive,
+                (.., true) => Fate::Supported,
+                _ => Fate::Unseen,
+            };
+            assert_eq!(r.verdict, expected, "{r:?}");
+        }
+    }
+    // A part is no formula of one experiment by itself.
+    assert!(rows(&outcome.alone, "attention.accuracy").is_empty());
+    let alone = rows(&outcome.alone, "accuracy.end_to_end");
+    let of = |id: &str| alone.iter().filter(|r| r.experiments == [id]).count();
+    assert_eq!(
+        (of("curves"), of("phase")),
+        (alone.len() / 2, alone.len() / 2)
+    );
 }
 
 #[test]
 fn every_formula_of_a_claim_is_changed_or_said_not_to_be() {
     let (experiments, memory) = run(&all());
-    let bench = Bench::new(Profile::Quick, &experiments, &memory).unwrap();
-    let outcome = bench.run().unwrap();
+    let outcome = outcome(&experiments, &memory);
     for e in &experiments {
         let claim = recall_theory::registry::claim(&e.claim).unwrap();
         for formula in claim.formula_ids {
-            let changed = outcome
-                .mutants
+            let changed = rows(&outcome.report, formula)
                 .iter()
-                .any(|r| r.experiment == e.id && r.formula == *formula);
+                .any(|r| r.experiments.contains(&e.id));
             let said = outcome
                 .untouched
                 .iter()
@@ -251,10 +295,8 @@ fn every_formula_of_a_claim_is_changed_or_said_not_to_be() {
             assert!(changed != said, "{} {formula}", e.id);
         }
     }
-    for r in &outcome.mutants {
-        assert!(!(r.bound && r.defect), "{r:?}");
-        assert_eq!(r.detectable.is_none(), r.bound);
-    }
+    consistent(&outcome.report);
+    consistent(&outcome.alone);
 }
 
 #[test]
@@ -287,7 +329,7 @@ fn the_program_judges_wrong_formulas_and_leaves_out_what_is_not_stored() {
     let answer: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(answer["exit_code"], code.unwrap());
     let count = |of: &Value| of["summary"]["defects"].as_u64().unwrap();
-    let defects = count(&answer) + count(&answer["terms"]);
+    let defects = count(&answer) + count(&answer["alone"]);
     assert_eq!(code, Some(if defects > 0 { 14 } else { 0 }));
     let rows = answer["mutants"].as_array().unwrap();
     for row in rows {
@@ -297,12 +339,12 @@ fn the_program_judges_wrong_formulas_and_leaves_out_what_is_not_stored() {
         assert!(row["detectable"].is_boolean());
     }
     assert_eq!(answer["skipped"][0]["experiment"], "query");
-    let terms = answer["terms"]["mutants"].as_array().unwrap();
-    assert_eq!(answer["terms"]["summary"]["mutants"], terms.len());
-    assert!(terms.iter().all(|r| r["verdict"].is_string()));
+    let alone = answer["alone"]["mutants"].as_array().unwrap();
+    assert_eq!(answer["alone"]["summary"]["mutants"], alone.len());
+    assert_eq!(answer["summary"]["mutants"], rows.len());
     let (again, text, _) = recall("mutate --only threshold");
     assert!(
-        text.contains(&format!("{} changes of terms: ", terms.len())),
+        text.contains(&format!("{} mutants of one experiment: ", alone.len())),
         "{text}"
     );
     assert_eq!(again, code);

@@ -215,7 +215,7 @@ fn equivalence_test_has_its_size_at_the_margin_and_its_power_inside_and_outside(
 #[test]
 fn detectable_deviations_are_detected_with_the_stated_power() {
     let (n, sd, margin, repeats) = (16, 0.15, 0.15, 4000);
-    let power = test_power(margin, sd / 4.0, Some(15.0), 0.05, 0.8).unwrap();
+    let power = test_power(margin, sd / 4.0, Some(15.0), 0.05, 1, 0.8).unwrap();
     let (supported, _) = rates(n, sd, power.supportable_deviation.unwrap(), margin, repeats);
     near(supported, repeats, 0.8, 0.0);
     let (_, refuted) = rates(n, sd, power.refutable_deviation, margin, repeats);

@@ -147,7 +147,7 @@ fn at_the_printed_deviation_each_test_has_its_power() {
     for _ in 0..DESIGNS {
         let cells = cells(&|_| 0.0, &mut rng);
         let sum = |e: &recall_capacity::stats::interval::Estimate| {
-            test_power(MARGIN, e.standard_error, e.df, alpha, power)
+            test_power(MARGIN, e.standard_error, e.df, alpha, 1, power)
                 .expect("a power")
                 .refutable_deviation
         };
@@ -155,7 +155,7 @@ fn at_the_printed_deviation_each_test_has_its_power() {
         printed[0] += sum(&mean_error(&cells, 0.95).expect("cells"));
         printed[1] += sum(&change.expect("it varies"));
         let scatter = Scatter::of(&cells).expect("cells");
-        let of_scatter = scatter.power(MAX_SD, alpha, power).expect("a power");
+        let of_scatter = scatter.power(MAX_SD, alpha, 1, power).expect("a power");
         let enough = of_scatter.support_at_zero >= power;
         assert_eq!(of_scatter.supportable_deviation.is_some(), enough);
         assert_eq!(of_scatter.smallest_margin <= MAX_SD, enough);

@@ -101,6 +101,19 @@ fn a_law_needs_all_exponents_and_falls_with_one() {
     let single = judge(one(1.21, 0.03));
     assert_eq!(single.verdict, Verdict::Refuted);
     assert!((near.p_refute - 3.0 * single.p_refute).abs() < 1e-12);
+    // So three have to deviate by more, one of them, for the power that is printed.
+    let refutable = |v: &ClaimVerdict| v.comparisons[0].power.clone().unwrap();
+    let [of_three, of_one] = [&near, &single].map(|v| refutable(v).refutable_deviation);
+    let expected = test_power(0.15, 0.03, Some(25.0), 0.05, 3, 0.8).unwrap();
+    assert!((of_three - expected.refutable_deviation).abs() < 1e-12);
+    let strict = test_power(0.15, 0.03, Some(25.0), 0.05 / 3.0, 1, 0.8).unwrap();
+    assert!((of_three - strict.refutable_deviation).abs() < 1e-9);
+    assert!(of_three > of_one);
+    // Support needs all three at the full level.
+    assert_eq!(
+        refutable(&near).support_at_zero,
+        refutable(&single).support_at_zero
+    );
     assert!(matches!(near.verdict, Verdict::Inconclusive { .. }));
 }
 
@@ -276,12 +289,12 @@ fn verdicts_survive_json() {
 #[test]
 fn large_sample_power_has_its_closed_form() {
     // z(.95) + z(.9) and z(.95) + z(.8), up to the far tails.
-    let power = test_power(0.15, 0.05, None, 0.05, 0.8).unwrap();
+    let power = test_power(0.15, 0.05, None, 0.05, 1, 0.8).unwrap();
     assert!((power.smallest_margin / 0.05 - 2.9264).abs() < 1e-3);
     assert!((power.largest_standard_error - 0.15 / 2.9264).abs() < 1e-4);
     assert!((power.refutable_deviation - 0.15 - 2.4865 * 0.05).abs() < 1e-3);
     assert!(
-        test_power(0.15, 0.06, None, 0.05, 0.8)
+        test_power(0.15, 0.06, None, 0.05, 1, 0.8)
             .unwrap()
             .supportable_deviation
             .is_none()

@@ -17,7 +17,7 @@ use crate::decode::Decoder;
 use crate::decode::query::Reading;
 use crate::experiment::{Records, ThresholdRow, contribution, count, jobs};
 use crate::job::{Axis, Configuration, Job, Record};
-use crate::report::{Judged, ReportError, judge, write_file};
+use crate::report::{Judged, ReportError, conclude, write_file};
 use crate::rng::{RNG_SCHEME, sha256_hex};
 use crate::spec::{Criterion, Design, Experiment, Kind, Profile, Quantity, Score};
 use crate::stats::verdict::{Evidence, Verdict};
@@ -284,7 +284,7 @@ impl Baseline {
         if text.starts_with("{\"schema\"") {
             let store = Store::read_only(path)?;
             let judged =
-                judge(profile, experiments, &store).map_err(|source| BaselineError::Judge {
+                conclude(profile, experiments, &store).map_err(|source| BaselineError::Judge {
                     path: path.to_owned(),
                     source,
                 })?;

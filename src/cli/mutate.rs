@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::reproduce::{PlaceArgs, ProfileArg};
 use super::{Answer, Failure, exit, output};
-use crate::mutate::{Bench, Fate, Outcome, Row, TermRow};
+use crate::mutate::{Bench, Fate, Outcome, Row, Summary};
 use crate::reproduce::{Places, load};
 use crate::spec::Profile;
 use crate::store::{MEASUREMENTS, Store};
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Answer {
     let store = Store::read_only(&path).map_err(|e| error(&e))?;
     let bench = Bench::new(profile, &experiments, &store).map_err(|e| error(&e))?;
     let outcome = bench.run().map_err(|e| error(&e))?;
-    let code = if outcome.summary.defects + outcome.terms.summary.defects > 0 {
+    let code = if outcome.defects() > 0 {
         exit::MUTANT
     } else {
         exit::OK
@@ -73,47 +73,101 @@ pub fn run(args: &Args) -> Answer {
     Ok(code)
 }
 
-/// Mutants that matter one by one, the others by number, and the counts.
+/// Mutants that are not refuted, by formula, and the counts.
 fn table(outcome: &Outcome) -> String {
     let mut out = String::new();
-    for group in outcome
-        .mutants
-        .chunk_by(|a, b| a.experiment == b.experiment)
-    {
-        let of = |fate| group.iter().filter(|r| r.verdict == fate).count();
-        let _ = writeln!(
-            out,
-            "{}: {} refuted, {} inconclusive, {} supported, {} unseen",
-            group[0].experiment,
-            of(Fate::Refuted),
-            of(Fate::Inconclusive),
-            of(Fate::Supported),
-            of(Fate::Unseen)
-        );
-        for formula in group.chunk_by(|a, b| a.formula == b.formula) {
-            let plain = |r: &&Row| r.verdict == Fate::Supported && !r.defect && !r.bound;
-            let mut small: Vec<&str> = Vec::new();
-            for row in formula {
-                if plain(&row) {
-                    small.push(&row.mutation);
-                } else if row.verdict != Fate::Refuted {
-                    line(&mut out, row);
-                }
-            }
-            if !small.is_empty() {
-                let _ = writeln!(
-                    out,
-                    "  supported     {:<28} below detection: {}",
-                    formula[0].formula,
-                    small.join("; ")
-                );
-            }
+    let rows = &outcome.report.mutants;
+    for group in rows.chunk_by(|a, b| a.formula == b.formula && a.along == b.along) {
+        heading(&mut out, group);
+        if let Some(reach) = outcome.reach.iter().find(|r| r.formula == group[0].formula) {
+            let _ = writeln!(
+                out,
+                "  a constant is detectable from {} up, {} down",
+                factor(reach.above),
+                factor(reach.below)
+            );
         }
+        lines(&mut out, group);
     }
-    let s = &outcome.summary;
+    counts(&mut out, "mutants", &outcome.report.summary);
+    let _ = writeln!(out, "\nwhole formulas, each experiment alone:");
+    for group in outcome
+        .alone
+        .mutants
+        .chunk_by(|a, b| a.formula == b.formula && a.experiments == b.experiments)
+    {
+        heading(&mut out, group);
+        lines(&mut out, group);
+    }
+    counts(
+        &mut out,
+        "mutants of one experiment",
+        &outcome.alone.summary,
+    );
+    out
+}
+
+/// The formula, who judges it, and what became of its mutants.
+fn heading(out: &mut String, group: &[Row]) {
+    let row = &group[0];
+    let of = |fate| group.iter().filter(|r| r.verdict == fate).count();
+    let by = match row.experiments.as_slice() {
+        [one] => one.clone(),
+        all => format!("{} experiments", all.len()),
+    };
+    let along = row
+        .along
+        .map_or_else(String::new, |a| format!(" along {a}"));
     let _ = writeln!(
         out,
-        "{} mutants: {} refuted, {} inconclusive, {} supported ({} of them of bounds), {} unseen; {} of {} above the smallest refutable deviation refuted; {} supported though they must not be",
+        "{}{along} ({by}): {} refuted, {} inconclusive, {} supported, {} unseen",
+        row.formula,
+        of(Fate::Refuted),
+        of(Fate::Inconclusive),
+        of(Fate::Supported),
+        of(Fate::Unseen)
+    );
+}
+
+/// Mutants that are not refuted: open ones and defects one by one, the others by their changes.
+fn lines(out: &mut String, group: &[Row]) {
+    let plain = |r: &&Row| match r.verdict {
+        Fate::Supported => !r.defect && !r.bound,
+        Fate::Unseen => true,
+        Fate::Refuted | Fate::Inconclusive => false,
+    };
+    for row in group {
+        if row.verdict != Fate::Refuted && !plain(&row) {
+            line(out, row);
+        }
+    }
+    for (fate, word) in [
+        (Fate::Supported, "supported     below detection"),
+        (Fate::Unseen, "unseen        no number changes"),
+    ] {
+        let small: Vec<&str> = group
+            .iter()
+            .filter(|r| r.verdict == fate && plain(r))
+            .map(|r| r.mutation.as_str())
+            .collect();
+        if !small.is_empty() {
+            let _ = writeln!(out, "  {word}: {}", small.join("; "));
+        }
+    }
+}
+
+fn factor(f: Option<f64>) -> String {
+    match f {
+        None => "no factor".to_owned(),
+        Some(0.0) => "dropping it".to_owned(),
+        Some(f) => format!("x {f}"),
+    }
+}
+
+fn counts(out: &mut String, what: &str, s: &Summary) {
+    let _ = writeln!(
+        out,
+        "{} {what}: {} refuted, {} inconclusive, {} supported ({} of them of bounds), {} unseen; {} of {} above the smallest refutable deviation refuted, {:.1} expected; {} supported though they must not be",
         s.mutants,
         s.refuted,
         s.inconclusive,
@@ -122,78 +176,17 @@ fn table(outcome: &Outcome) -> String {
         s.unseen,
         s.detectable_refuted,
         s.detectable,
+        s.detectable_expected,
         s.defects
     );
-    terms_table(&mut out, outcome);
-    out
-}
-
-/// Noise terms over the whole report: what is not refuted, and from where on a term's constant
-/// would be.
-fn terms_table(out: &mut String, outcome: &Outcome) {
-    let terms = &outcome.terms;
-    if terms.reach.is_empty() {
-        return;
-    }
-    let _ = writeln!(
-        out,
-        "\nterms, over the whole report (each changed in all experiments at once):"
-    );
-    let factor = |f: Option<f64>, none: &str| {
-        f.map_or_else(
-            || none.to_owned(),
-            |f| match f {
-                0.0 => "dropping it".into(),
-                f => format!("x {f}"),
-            },
-        )
-    };
-    for reach in &terms.reach {
-        let own = || terms.mutants.iter().filter(|r| r.formula == reach.formula);
-        let refuted = own().filter(|r| r.verdict == Fate::Refuted).count();
-        let _ = writeln!(
-            out,
-            "{}: {refuted} of {} refuted; seen by {} experiments; a constant is detectable from {} up, {} down",
-            reach.formula,
-            own().count(),
-            reach.experiments.len(),
-            factor(reach.above, "no factor"),
-            factor(reach.below, "no factor"),
-        );
-        let plain = |r: &&TermRow| r.verdict == Fate::Supported && !r.defect;
-        for row in own().filter(|r| r.verdict != Fate::Refuted && !plain(r)) {
-            term_line(out, row);
-        }
-        let small: Vec<&str> = own().filter(plain).map(|r| r.mutation.as_str()).collect();
-        if !small.is_empty() {
-            let _ = writeln!(out, "  supported     below detection: {}", small.join("; "));
-        }
-    }
-    let s = &terms.summary;
-    let _ = writeln!(
-        out,
-        "{} changes of terms: {} refuted, {} inconclusive, {} supported, {} unseen; {} supported though they must not be",
-        s.mutants, s.refuted, s.inconclusive, s.supported, s.unseen, s.defects
-    );
-}
-
-/// What is said of a change that is not refuted.
-fn fate(verdict: Fate, defect: bool) -> &'static str {
-    match (verdict, defect) {
-        (_, true) => "DEFECT",
-        (Fate::Inconclusive, _) => "inconclusive",
-        (Fate::Unseen, _) => "unseen",
-        _ => "supported",
-    }
-}
-
-fn term_line(out: &mut String, row: &TermRow) {
-    let fate = fate(row.verdict, row.defect);
-    let _ = writeln!(out, "  {fate:<13} {:<22} {}", row.mutation, row.reason);
 }
 
 fn line(out: &mut String, row: &Row) {
-    let fate = fate(row.verdict, row.defect);
+    let fate = match (row.verdict, row.defect) {
+        (_, true) => "DEFECT",
+        (Fate::Inconclusive, _) => "inconclusive",
+        _ => "supported",
+    };
     let detectable = match row.detectable {
         Some(true) => "detectable",
         Some(false) => "below detection",
@@ -201,7 +194,7 @@ fn line(out: &mut String, row: &Row) {
     };
     let _ = writeln!(
         out,
-        "  {fate:<13} {:<28} {:<22} {detectable:<15} {}",
-        row.formula, row.mutation, row.reason
+        "  {fate:<13} {:<22} {detectable:<15} {}",
+        row.mutation, row.reason
     );
 }

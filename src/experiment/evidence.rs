@@ -11,7 +11,7 @@ use super::curves::{in_window, judge};
 use super::findings::Findings;
 use super::law::{self, LawPoint, LawWords};
 use super::predictor::Predictor;
-use super::{AnalysisError, Records, bound, decoders, pending, query, scores, threshold};
+use super::{AnalysisError, Records, bound, complete, decoders, query, scores, threshold};
 use crate::spec::{
     AccuracyTest, Criterion, Design, Experiment, Kind, Quantity, Score, SearchAxis, ThresholdTest,
 };
@@ -149,13 +149,7 @@ pub fn measure(
     design: &Design,
     records: &dyn Records,
 ) -> Result<Measured, AnalysisError> {
-    let missing = pending(experiment, design, records).len();
-    if missing > 0 {
-        return Err(AnalysisError::Incomplete {
-            experiment: experiment.id.clone(),
-            missing,
-        });
-    }
+    complete(experiment, design, records)?;
     parts(experiment, design, records)
         .map(|parts| Measured { parts })
         .map_err(|source| AnalysisError::Statistics {

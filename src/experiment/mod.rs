@@ -166,6 +166,55 @@ pub fn expected_jobs(experiment: &Experiment, design: &Design) -> Vec<Job> {
     }
 }
 
+/// That no record is missing.
+fn complete(
+    experiment: &Experiment,
+    design: &Design,
+    records: &dyn Records,
+) -> Result<(), AnalysisError> {
+    match pending(experiment, design, records).len() {
+        0 => Ok(()),
+        missing => Err(AnalysisError::Incomplete {
+            experiment: experiment.id.clone(),
+            missing,
+        }),
+    }
+}
+
+/// Of the findings of a complete experiment the claims and the critical values alone: all that
+/// verdicts and the comparison of two runs rest on, without the tables and figures around them and
+/// the predictions that these take.
+///
+/// # Errors
+/// As [`analyse`].
+pub fn conclude(
+    experiment: &Experiment,
+    design: &Design,
+    records: &dyn Records,
+) -> Result<Findings, AnalysisError> {
+    let statistics = |source| AnalysisError::Statistics {
+        experiment: experiment.id.clone(),
+        source,
+    };
+    match &experiment.kind {
+        Kind::Threshold { search, test, .. } => {
+            complete(experiment, design, records)?;
+            threshold::conclude(experiment, design, search, test, records).map_err(statistics)
+        }
+        // Its critical values take most of its time.
+        Kind::Decoders { .. } => analyse(experiment, design, records),
+        _ => {
+            let measured = measure(experiment, design, records)?;
+            Ok(Findings {
+                claims: measured
+                    .claims(experiment, design, &Theory)
+                    .map_err(statistics)?,
+                ..Findings::default()
+            })
+        }
+    }
+}
+
 /// The findings of a complete experiment.
 ///
 /// # Errors
@@ -176,13 +225,7 @@ pub fn analyse(
     design: &Design,
     records: &dyn Records,
 ) -> Result<Findings, AnalysisError> {
-    let missing = pending(experiment, design, records).len();
-    if missing > 0 {
-        return Err(AnalysisError::Incomplete {
-            experiment: experiment.id.clone(),
-            missing,
-        });
-    }
+    complete(experiment, design, records)?;
     let result = match &experiment.kind {
         Kind::Threshold {
             search,

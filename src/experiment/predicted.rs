@@ -6,7 +6,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use recall_theory::mlp::thresholds::RECALL_NOISE_NAMES;
 use recall_theory::noise::Noise;
 use recall_theory::thresholds::Regime;
-use recall_theory::{Model, Samples, Setting, accuracy, mlp, one_step, recall, thresholds};
+use recall_theory::{
+    Model, Samples, Setting, accuracy, lower_bound, mlp, one_step, recall, thresholds, whitened,
+};
 
 use super::regions::law_name;
 use crate::descent::early::{Count, NoiseParts};
@@ -21,6 +23,8 @@ type Known<T> = LazyLock<Mutex<HashMap<String, T>>>;
 static ACCURACIES: Known<f64> = LazyLock::new(Mutex::default);
 static CRITICAL: Known<Option<f64>> = LazyLock::new(Mutex::default);
 static NOISE: Known<Arc<Noise>> = LazyLock::new(Mutex::default);
+static BOUNDS: Known<f64> = LazyLock::new(Mutex::default);
+static WHITENED: Known<Option<f64>> = LazyLock::new(Mutex::default);
 static CURVES: Known<Vec<(f64, f64)>> = LazyLock::new(Mutex::default);
 
 /// A prediction, computed once: searches ask for the same value in every round, and experiments
@@ -47,6 +51,27 @@ pub(super) fn accuracy_of(quantity: Quantity, s: &Setting) -> f64 {
             Quantity::OneStep => one_step::expected_accuracy(s),
         },
     )
+}
+
+/// Upper bound on the accuracy of readers of the first gradient.
+pub(super) fn accuracy_bound(s: &Setting) -> f64 {
+    remembered(&BOUNDS, format!("{s:?}"), || {
+        lower_bound::accuracy_upper_bound(s, s.samples).accuracy
+    })
+}
+
+/// The same behind an oracle that adds `kappa` times the sampling noise.
+pub(super) fn oracle_bound(s: &Setting, kappa: f64) -> f64 {
+    remembered(&BOUNDS, format!("{s:?} {kappa}"), || {
+        lower_bound::accuracy_upper_bound_noisy(s, s.samples, kappa).map_or(1.0, |b| b.accuracy)
+    })
+}
+
+/// Samples at which the whitened decoder has a share `level` of the labels right.
+pub(super) fn whitened_samples(s: &Setting, level: f64) -> Option<f64> {
+    remembered(&WHITENED, format!("{s:?} {level}"), || {
+        whitened::samples_for_accuracy(s, level).samples()
+    })
 }
 
 /// Noise budget at a setting. Through a hidden layer it takes long enough to be remembered: wrong

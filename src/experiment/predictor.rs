@@ -4,8 +4,7 @@
 //! measurements are compared with pass through here, so that a wrong theory can take its place
 //! ([`crate::mutate`]) and be judged by the same records.
 
-use recall_theory::lower_bound::{accuracy_upper_bound, accuracy_upper_bound_noisy};
-use recall_theory::{Setting, query_bound, whitened};
+use recall_theory::{Setting, query_bound};
 
 use super::predicted;
 use crate::spec::{Criterion, Quantity, Score, SearchAxis};
@@ -62,15 +61,15 @@ impl Predictor for Theory {
     }
 
     fn accuracy_bound(&self, s: &Setting) -> f64 {
-        accuracy_upper_bound(s, s.samples).accuracy
+        predicted::accuracy_bound(s)
     }
 
     fn oracle_bound(&self, s: &Setting, kappa: f64) -> f64 {
-        accuracy_upper_bound_noisy(s, s.samples, kappa).map_or(1.0, |b| b.accuracy)
+        predicted::oracle_bound(s, kappa)
     }
 
     fn whitened_samples(&self, s: &Setting, level: f64) -> Option<f64> {
-        whitened::samples_for_accuracy(s, level).samples()
+        predicted::whitened_samples(s, level)
     }
 
     fn query_noise(&self, s: &Setting) -> Option<f64> {

@@ -8,6 +8,7 @@ use super::evidence::{MeasuredLaw, Question};
 use super::findings::{Findings, ThresholdRow};
 use super::law::{self, LawPoint, LawWords, dim};
 use super::predicted::{critical, population_signal, shape};
+use super::predictor::Theory;
 use super::regions;
 use super::search::{Progress, SearchPoint};
 use crate::figure::Axis;
@@ -273,6 +274,31 @@ fn censored(reason: String) -> Threshold {
         reason,
         bound: None,
         bracket: None,
+    })
+}
+
+/// Claims and critical values of a threshold experiment, without what a report shows around them.
+pub(super) fn conclude(
+    experiment: &Experiment,
+    design: &Design,
+    search: &Search,
+    test: &ThresholdTest,
+    records: &dyn Records,
+) -> Result<Findings, StatsError> {
+    let measured: Vec<Measured> = points(design, search)
+        .iter()
+        .map(|p| measure(p, search.link, design, records))
+        .collect::<Result<_, _>>()?;
+    let thresholds: Vec<Threshold> = measured.iter().map(|m| m.threshold.clone()).collect();
+    let points: Vec<LawPoint> = measured.iter().map(Measured::point).collect();
+    let (count, words) = (PointCount::of(&thresholds), words(search));
+    Ok(Findings {
+        claims: law::judge(experiment, design, test, &points, count, &words, &Theory)?.claims,
+        thresholds: measured
+            .iter()
+            .map(|m| row(experiment, search, m))
+            .collect(),
+        ..Findings::default()
     })
 }
 

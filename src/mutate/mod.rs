@@ -1,25 +1,27 @@
 //! What the suite would have said of a wrong formula.
 //!
 //! Every formula that a claim rests on is changed, one change at a time, from outside: the wrong
-//! theory answers in place of the right one ([`crate::experiment::Predictor`]), stored
-//! measurements are set beside it, and the whole family of claims is judged again. Searches stay
-//! where the right theory has placed them. Nothing is simulated. See `docs/mutation-formulas.md`.
+//! theory answers in place of the right one ([`crate::experiment::Predictor`]) in every experiment
+//! that asks for the formula, stored measurements are set beside it, and the whole family of claims
+//! is judged again. Searches stay where the right theory has placed them. Nothing is simulated. See
+//! `docs/mutation-formulas.md`.
 
 mod mutant;
 mod plan;
-mod terms;
+mod reach;
 
 use recall_theory::Setting;
 use serde::Serialize;
 
 pub use mutant::{Change, DesignSize, Mutant, Site};
-pub use plan::{CONSTANTS, EXPONENTS, Planned, PlannedTerm, Untouched, plan, plan_terms};
-pub use terms::{Reach, TermRow, TermSummary, Terms};
+pub use plan::{CONSTANTS, EXPONENTS, Planned, Untouched, Used, plan, plan_alone};
+pub use reach::Reach;
 
 use crate::experiment::{AnalysisError, Measured, Predictor, Records, Theory, for_each, measure};
 use crate::report::describe_verdict;
 use crate::spec::{Design, Experiment, Kind, Profile};
 use crate::stats::StatsError;
+use crate::stats::power::refutation_power;
 use crate::stats::verdict::{
     Claim, ClaimVerdict, Comparison, Evidence, Policy, Verdict, Weighed, decide, decide_weighed,
     weigh,
@@ -29,17 +31,17 @@ use crate::stats::verdict::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
-    /// At least one of the claims that it touches is refuted.
+    /// At least one of the claims that see it is refuted.
     Refuted,
     /// None is refuted, but not all are supported.
     Inconclusive,
-    /// All claims that it touches are supported.
+    /// All claims that see it are supported.
     Supported,
-    /// No claim of the experiment sees it.
+    /// No claim sees it.
     Unseen,
 }
 
-/// One claim under a mutant.
+/// One claim that sees a mutant.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Part {
     /// Id of the claim in the report.
@@ -50,6 +52,16 @@ pub struct Part {
     pub deviation: Option<f64>,
     /// Deviation that the report prints as refutable for that comparison.
     pub refutable: Option<f64>,
+    /// Probability that this comparison refutes a formula that is off by that change, with the
+    /// standard error that it has beside the wrong formula.
+    pub power: Option<f64>,
+}
+
+impl Part {
+    /// Change in units of what is refutable.
+    fn relative(&self) -> Option<f64> {
+        Some(self.deviation? / self.refutable?)
+    }
 }
 
 /// One mutant and its verdict.
@@ -59,18 +71,25 @@ pub struct Row {
     pub formula: String,
     /// The change.
     pub mutation: String,
-    /// Claim of the registry.
+    /// For an accuracy: the size that the change multiplies, at which the accuracy is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub along: Option<&'static str>,
+    /// Claim of the report that decided: the refuted one with the smallest p-value; if none is, the
+    /// open one that comes nearest to it; if all are supported, the one that moves farthest.
     pub claim: String,
-    /// Experiment whose records judge.
-    pub experiment: String,
+    /// Experiments whose claims rest on the formula.
+    pub experiments: Vec<String>,
     /// What became of it.
     pub verdict: Fate,
     /// Whether the change exceeds the smallest deviation that the report prints as refutable;
     /// absent for a bound, for which it prints none.
     pub detectable: Option<bool>,
-    /// Whether the claim is one-sided.
+    /// Largest probability, over the claims that see it, with which one refutes such a change.
+    pub power: Option<f64>,
+    /// Whether the formula is a bound.
     pub bound: bool,
-    /// Supported though it must not be: the change is to a whole formula and gross, or detectable.
+    /// Supported though it must not be: the change is gross and to no mere term of a sum, or it is
+    /// detectable.
     pub defect: bool,
     /// Why it is not refuted, empty where it is.
     pub reason: String,
@@ -78,8 +97,8 @@ pub struct Row {
     pub parts: Vec<Part>,
 }
 
-/// Counts over all mutants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+/// Counts over mutants.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Summary {
     /// All mutants.
     pub mutants: usize,
@@ -95,10 +114,21 @@ pub struct Summary {
     pub detectable: usize,
     /// How many of these are refuted.
     pub detectable_refuted: usize,
+    /// How many of them are expected to be, by the power of the claim that sees each best.
+    pub detectable_expected: f64,
     /// Supported ones of bounds: a bound says that nothing exceeds it, not that it is reached.
     pub bounds_kept: usize,
     /// Supported ones that must not be.
     pub defects: usize,
+}
+
+/// Mutants with their counts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Table {
+    /// One row for each mutant.
+    pub mutants: Vec<Row>,
+    /// Counts.
+    pub summary: Summary,
 }
 
 /// An experiment that could not take part.
@@ -115,16 +145,27 @@ pub struct Skipped {
 pub struct Outcome {
     /// Profile of the records.
     pub profile: Profile,
-    /// One row for each mutant, in the order of the experiments.
-    pub mutants: Vec<Row>,
-    /// Counts.
-    pub summary: Summary,
-    /// Noise terms, each changed in all experiments at once.
-    pub terms: Terms,
+    /// One row for each change of each formula, term of a budget or part of an accuracy, judged by
+    /// all claims of the report.
+    #[serde(flatten)]
+    pub report: Table,
+    /// Whole formulas once more, each experiment left to itself: whether the claims of this
+    /// experiment alone would have supported a wrong formula.
+    pub alone: Table,
+    /// From where on a wrong constant of a noise term is detectable.
+    pub reach: Vec<Reach>,
     /// Formulas named by claims that an experiment offers no place to change.
     pub untouched: Vec<Untouched>,
     /// Experiments without records.
     pub skipped: Vec<Skipped>,
+}
+
+impl Outcome {
+    /// Mutants supported though they must not be, by the report or by an experiment alone.
+    #[must_use]
+    pub fn defects(&self) -> usize {
+        self.report.summary.defects + self.alone.summary.defects
+    }
 }
 
 /// The records of a report, measured once.
@@ -212,35 +253,44 @@ impl Bench {
         };
         let settings: Vec<Vec<Setting>> =
             for_each(&self.experiments, |(_, _, measured)| measured.settings());
-        let mut tasks = Vec::new();
-        let mut untouched = Vec::new();
-        for (i, (experiment, design, _)) in self.experiments.iter().enumerate() {
-            let (planned, left) = plan(experiment, design, &settings[i]);
-            tasks.extend(planned.into_iter().map(|p| (i, p)));
-            untouched.extend(left);
-        }
-        let mutants: Vec<Row> = for_each(&tasks, |(i, planned)| {
-            self.judge(*i, planned, &whole, &policy)
-        });
-        let designs: Vec<(&Experiment, Vec<Setting>)> = self
+        let used: Vec<Used> = self
             .experiments
             .iter()
-            .map(|(experiment, ..)| experiment)
             .zip(settings)
+            .map(|((experiment, design, _), settings)| (experiment, design, settings))
             .collect();
-        let terms = self.run_terms(&plan_terms(&designs), &whole, &policy);
+        let (planned, untouched) = plan(&used);
+        let alone: Vec<Planned> = used
+            .iter()
+            .enumerate()
+            .flat_map(|(i, used)| plan_alone(i, used))
+            .collect();
         Ok(Outcome {
             profile: self.profile,
-            summary: summary(&mutants),
-            mutants,
-            terms,
+            report: self.table(&planned, &whole, &policy),
+            alone: self.table(&alone, &whole, &policy),
+            reach: self.reach(&planned, &whole, &policy),
             untouched,
             skipped: self.skipped.clone(),
         })
     }
 
+    fn table(&self, planned: &[Planned], whole: &Whole, policy: &Policy) -> Table {
+        let tasks: Vec<(&Planned, Change)> = planned
+            .iter()
+            .flat_map(|p| p.changes.iter().map(move |c| (p, *c)))
+            .collect();
+        let mutants: Vec<Row> = for_each(&tasks, |(planned, change)| {
+            self.judge(planned, *change, whole, policy)
+        });
+        Table {
+            summary: summary(&mutants),
+            mutants,
+        }
+    }
+
     /// The claims of one experiment under a mutant, weighed.
-    fn weighed(
+    fn changed(
         &self,
         index: usize,
         mutant: &Mutant,
@@ -259,25 +309,38 @@ impl Bench {
         })
     }
 
-    fn judge(&self, index: usize, planned: &Planned, whole: &Whole, policy: &Policy) -> Row {
-        let experiment = &self.experiments[index].0;
-        let Mutant { site, change, .. } = planned.mutant;
+    fn judge(&self, planned: &Planned, change: Change, whole: &Whole, policy: &Policy) -> Row {
+        let mutant = planned.mutant(change);
+        let id = |i: &usize| self.experiments[*i].0.id.clone();
+        let bound = planned.site.is_bound();
         let mut row = Row {
             formula: planned.formula.clone(),
             mutation: change.describe(),
-            claim: experiment.claim.clone(),
-            experiment: experiment.id.clone(),
+            along: planned.along(),
+            claim: planned.experiments.first().map(id).unwrap_or_default(),
+            experiments: planned.experiments.iter().map(id).collect(),
             verdict: Fate::Inconclusive,
-            detectable: (!site.is_bound()).then_some(false),
-            bound: site.is_bound(),
+            detectable: (!bound).then_some(false),
+            power: None,
+            bound,
             defect: false,
             reason: String::new(),
             parts: Vec::new(),
         };
-        let seen = self
-            .weighed(index, &planned.mutant, whole.claims, policy)
-            .and_then(|changed| whole.seen(&[changed], policy));
-        let seen = match seen {
+        // A wrong theory that has no predictions for an experiment is not supported by it; the
+        // claims stay in the family as they are.
+        let mut without = None;
+        let mut changed = Vec::new();
+        for &index in &planned.experiments {
+            match self.changed(index, &mutant, whole.claims, policy) {
+                Ok(one) => changed.push(one),
+                Err(e) => {
+                    let words = || (id(&index), format!("{}: no verdict: {e}", id(&index)));
+                    without.get_or_insert_with(words);
+                }
+            }
+        }
+        let seen = match whole.seen(&changed, policy) {
             Ok(seen) => seen,
             Err(e) => {
                 row.reason = format!("no verdict: {e}");
@@ -285,16 +348,22 @@ impl Bench {
             }
         };
         row.detectable = row.detectable.map(|_| seen.detectable());
-        row.verdict = seen.fate();
-        row.reason = match row.verdict {
-            Fate::Refuted => String::new(),
-            Fate::Inconclusive => seen.open.unwrap_or_default(),
-            Fate::Unseen => "no number that a claim rests on changes".into(),
-            Fate::Supported if row.bound => "nothing measured exceeds this bound either".into(),
-            Fate::Supported => why_supported(&seen.parts),
+        row.power = seen.parts.iter().filter_map(|p| p.power).reduce(f64::max);
+        (row.verdict, row.claim, row.reason) = match (seen.refuted, seen.open.or(without)) {
+            (Some((claim, _)), _) => (Fate::Refuted, claim, String::new()),
+            (None, Some((claim, reason))) => (Fate::Inconclusive, claim, reason),
+            (None, None) => match farthest(&seen.parts) {
+                None => (
+                    Fate::Unseen,
+                    row.claim,
+                    "no number that a claim rests on changes".to_owned(),
+                ),
+                Some(part) => (Fate::Supported, part.id.clone(), why_supported(part, bound)),
+            },
         };
         row.parts = seen.parts;
-        let formula = !matches!(site, Site::Term(_) | Site::Component(_));
+        // A term of a sum may be too small for any claim to notice.
+        let formula = !matches!(planned.site, Site::Term(_));
         row.defect = row.verdict == Fate::Supported
             && !row.bound
             && ((formula && change.is_gross()) || row.detectable == Some(true));
@@ -347,29 +416,17 @@ struct Changed {
 /// What the claims that a mutant changes say of it.
 #[derive(Default)]
 struct Seen {
-    /// The first claim refuted.
-    refuted: Option<String>,
-    /// The first that is not supported, with its reason.
-    open: Option<String>,
+    /// The refuted claim with the smallest p-value, with that.
+    refuted: Option<(String, f64)>,
+    /// Of the others that are not supported, the nearest to refutation, with its reason.
+    open: Option<(String, String)>,
     parts: Vec<Part>,
 }
 
 impl Seen {
-    fn fate(&self) -> Fate {
-        if self.refuted.is_some() {
-            Fate::Refuted
-        } else if self.open.is_some() {
-            Fate::Inconclusive
-        } else if self.parts.is_empty() {
-            Fate::Unseen
-        } else {
-            Fate::Supported
-        }
-    }
-
     /// Whether a comparison moves by at least what the report prints as refutable.
     fn detectable(&self) -> bool {
-        let exceeds = |p: &Part| p.deviation.zip(p.refutable).is_some_and(|(d, r)| d >= r);
+        let exceeds = |p: &Part| p.relative().is_some_and(|r| r >= 1.0);
         self.parts.iter().any(exceeds)
     }
 }
@@ -388,13 +445,15 @@ impl Whole<'_> {
         let judged = decide_weighed(&family, policy)?;
         let find = |list: &[ClaimVerdict], id: &str| list.iter().find(|v| v.id == id).cloned();
         let mut seen = Seen::default();
+        let mut nearest = f64::INFINITY;
         for (own, before) in changed
             .iter()
             .flat_map(|c| self.honest[c.index].iter().map(move |before| (c, before)))
         {
             let Some(after) = own.claims.iter().find(|c| c.id == before.id) else {
                 let words = || format!("{}: too few cells left to judge", before.id);
-                seen.open.get_or_insert_with(words);
+                seen.open
+                    .get_or_insert_with(|| (before.id.clone(), words()));
                 continue;
             };
             if !differs(&before.evidence, &after.evidence) {
@@ -405,29 +464,35 @@ impl Whole<'_> {
             else {
                 continue;
             };
-            let largest = shift(&old, &new);
             let verdict = describe_verdict(&new.verdict).replace("**", "");
             match new.verdict {
                 Verdict::Refuted => {
-                    seen.refuted.get_or_insert_with(|| before.id.clone());
+                    if seen.refuted.as_ref().is_none_or(|r| new.p_refute < r.1) {
+                        seen.refuted = Some((before.id.clone(), new.p_refute));
+                    }
                 }
                 Verdict::Supported => {}
                 Verdict::Inconclusive { .. } => {
-                    let of = farthest(&new).map_or_else(String::new, |c| {
-                        format!(
-                            ", {} {:+.3} ± {:.3}",
-                            c.name, c.test.deviation, c.test.standard_error
-                        )
-                    });
-                    let words = || format!("{}: {verdict}{of}", before.id);
-                    seen.open.get_or_insert_with(words);
+                    if new.p_refute < nearest || seen.open.is_none() {
+                        nearest = new.p_refute;
+                        let of = against_support(&new).map_or_else(String::new, |c| {
+                            format!(
+                                ", {} {:+.3} ± {:.3}",
+                                c.name, c.test.deviation, c.test.standard_error
+                            )
+                        });
+                        let words = format!("{}: {verdict}{of}", before.id);
+                        seen.open = Some((before.id.clone(), words));
+                    }
                 }
             }
+            let largest = shift(&old, &new, policy.alpha / self.claims as f64);
             seen.parts.push(Part {
                 id: before.id.clone(),
                 verdict,
-                deviation: largest.map(|l| l.0),
-                refutable: largest.map(|l| l.1),
+                deviation: largest.map(|l| l.moved),
+                refutable: largest.map(|l| l.refutable),
+                power: largest.and_then(|l| l.power),
             });
         }
         Ok(seen)
@@ -435,24 +500,28 @@ impl Whole<'_> {
 }
 
 /// The comparison that speaks most against support.
-fn farthest(v: &ClaimVerdict) -> Option<&Comparison> {
+fn against_support(v: &ClaimVerdict) -> Option<&Comparison> {
     v.comparisons
         .iter()
         .max_by(|a, b| a.test.p_equivalent.total_cmp(&b.test.p_equivalent))
 }
 
-fn why_supported(parts: &[Part]) -> String {
-    let sizes: Vec<String> = parts
-        .iter()
-        .filter_map(|p| {
-            let (deviation, refutable) = (p.deviation?, p.refutable?);
-            Some(format!(
-                "{} moves by {deviation:.3}, refutable from {refutable:.3}",
-                p.id
-            ))
-        })
-        .collect();
-    sizes.join("; ")
+/// The claim that a change moves farthest in units of what is refutable.
+fn farthest(parts: &[Part]) -> Option<&Part> {
+    let of = |p: &Part| p.relative().unwrap_or(0.0);
+    parts.iter().max_by(|a, b| of(a).total_cmp(&of(b)))
+}
+
+/// Why a change is supported, from the claim that it moves farthest.
+fn why_supported(part: &Part, bound: bool) -> String {
+    match (bound, part.deviation.zip(part.refutable)) {
+        (true, _) => "nothing measured exceeds this bound either".into(),
+        (false, None) => "no claim that sees it could refute it".into(),
+        (false, Some((d, r))) => format!(
+            "below detection: at most {} moves by {d:.3}, refutable from {r:.3}",
+            part.id
+        ),
+    }
 }
 
 /// Whether two evidences differ by more than rounding.
@@ -487,19 +556,37 @@ fn differs(a: &Evidence, b: &Evidence) -> bool {
     }
 }
 
-/// The comparison that a mutant moves farthest in units of what is refutable: by how much, and
-/// from where it is refutable. Comparisons that the mutant's own margin holds back both ways
-/// (pre-asymptotic exponents) could refute nothing and do not take part.
-fn shift(old: &ClaimVerdict, new: &ClaimVerdict) -> Option<(f64, f64)> {
-    old.comparisons
+/// By how much a mutant moves a comparison.
+#[derive(Debug, Clone, Copy)]
+struct Shift {
+    moved: f64,
+    /// From where on the report prints it as refutable.
+    refutable: f64,
+    /// Probability of refutation at that deviation.
+    power: Option<f64>,
+}
+
+/// The comparison that a mutant moves farthest in units of what is refutable, at the level `alpha`
+/// of the claim. Comparisons that the mutant's own margin holds back both ways (pre-asymptotic
+/// exponents) could refute nothing and do not take part.
+fn shift(old: &ClaimVerdict, new: &ClaimVerdict, alpha: f64) -> Option<Shift> {
+    let (moved, refutable, test) = old
+        .comparisons
         .iter()
         .filter_map(|a| {
             let b = new.comparisons.iter().find(|b| b.name == a.name)?;
             b.power.as_ref()?;
             let moved = ((b.estimate - b.target) - (a.estimate - a.target)).abs();
-            Some((moved, a.power.as_ref()?.refutable_deviation))
+            Some((moved, a.power.as_ref()?.refutable_deviation, &b.test))
         })
-        .max_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)))
+        .max_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)))?;
+    let level = alpha / new.comparisons.len() as f64;
+    let power = refutation_power(moved, test.margin, test.standard_error, test.df, level);
+    Some(Shift {
+        moved,
+        refutable,
+        power: power.ok(),
+    })
 }
 
 fn summary(rows: &[Row]) -> Summary {
@@ -513,6 +600,11 @@ fn summary(rows: &[Row]) -> Summary {
         unseen: of(Fate::Unseen),
         detectable: count(&|r| r.detectable == Some(true)),
         detectable_refuted: count(&|r| r.detectable == Some(true) && r.verdict == Fate::Refuted),
+        detectable_expected: rows
+            .iter()
+            .filter(|r| r.detectable == Some(true))
+            .filter_map(|r| r.power)
+            .sum(),
         bounds_kept: count(&|r| r.bound && r.verdict == Fate::Supported),
         defects: count(&|r| r.defect),
     }

@@ -75,7 +75,7 @@ impl Change {
         }
     }
 
-    /// Whether no such change may ever be supported where it is made to a whole formula.
+    /// Whether no such change of a formula may ever be supported.
     #[must_use]
     pub fn is_gross(&self) -> bool {
         match self {
@@ -103,15 +103,15 @@ impl Change {
 /// Where a change is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Site {
-    /// The critical value, or the size at which an accuracy is reached.
-    Prediction,
-    /// The size at which one part of the end-to-end accuracy is reached; the whole changes in
-    /// proportion to the part.
-    Component(Quantity),
+    /// The critical value at a ratio of noise to signal.
+    NoiseRatio,
+    /// The size at which an accuracy is reached. The end-to-end accuracy changes in proportion to
+    /// its parts, attention and recall.
+    Accuracy(Quantity),
     /// The standard deviation of one term of the noise budget.
     Term(&'static str),
     /// The noise budget as a whole.
-    Spread,
+    Budget,
     /// An exponent of the asymptotic law that the design states.
     Asymptotic,
     /// The samples at which the bound on readers of the first gradient lets an accuracy through.
@@ -135,6 +135,11 @@ impl Site {
             Site::AccuracyBound | Site::OracleBound | Site::Alignment
         )
     }
+}
+
+/// Whether an accuracy is a factor of the end-to-end accuracy.
+pub(super) fn is_part(quantity: Quantity) -> bool {
+    matches!(quantity, Quantity::Attention | Quantity::Recall)
 }
 
 /// The theory with one change.
@@ -222,6 +227,43 @@ impl Mutant {
         }
     }
 
+    /// Logarithm of the size at which an accuracy is reached when it is `honest` for the right
+    /// formula: that of x with x = x0 f(x).
+    fn moved_critical(&self, s: &Setting, honest: f64) -> f64 {
+        let mut log = honest;
+        for _ in 0..CONVERGED {
+            log = honest + self.factor_at(s, log).ln();
+        }
+        log
+    }
+
+    /// The change at another size of the axis, given by its logarithm.
+    fn factor_at(&self, s: &Setting, log: f64) -> f64 {
+        let x = log.exp().round().clamp(SMALLEST, 1e15);
+        self.change.factor(&at(s, self.axis, x as u64))
+    }
+
+    /// Logarithm of the size at which the end-to-end accuracy is reached with one of its parts
+    /// changed: `honest` moved by what the change moves the crossing of the tabulated accuracies.
+    fn critical_with_part(
+        &self,
+        part: Quantity,
+        s: &Setting,
+        level: f64,
+        honest: f64,
+    ) -> Option<f64> {
+        let tabulated = |quantity, log: f64| accuracy_at(quantity, s, self.axis, log.exp());
+        let whole = |log: f64| tabulated(Quantity::Accuracy, log);
+        let changed = |log: f64| {
+            let before = tabulated(part, log);
+            let after = tabulated(part, log - self.factor_at(s, log).ln());
+            (whole(log) * after / before.max(f64::MIN_POSITIVE)).min(1.0)
+        };
+        let sign = if self.axis.helps() { 1.0 } else { -1.0 };
+        let crossing = |f: &dyn Fn(f64) -> f64| crossing(&|log| sign * (f(log) - level), honest);
+        Some(honest + crossing(&changed)? - crossing(&whole)?)
+    }
+
     /// A setting at which a bound counts the samples that the changed bound counts at `s`.
     fn counted(&self, s: &Setting) -> Setting {
         match s.samples {
@@ -243,11 +285,46 @@ impl Mutant {
     }
 }
 
+/// Logarithm of noise over signal with some variance added to the noise.
+fn log_ratio(noise: &Noise, added: f64) -> f64 {
+    let interference = (noise.interference + added).max(f64::MIN_POSITIVE);
+    0.5 * interference.ln() - noise.population_signal.ln()
+}
+
+/// Steps of a contraction by a factor of two or more.
+const CONVERGED: usize = 40;
+
+/// Where an increasing function crosses zero, within a factor of 64 of `start`; both in logarithms.
+fn crossing(f: &dyn Fn(f64) -> f64, start: f64) -> Option<f64> {
+    let octave = std::f64::consts::LN_2;
+    let (mut low, mut high) = (start, start);
+    for _ in 0..6 {
+        if f(low) > 0.0 {
+            low -= octave;
+        }
+        if f(high) < 0.0 {
+            high += octave;
+        }
+    }
+    if f(low) > 0.0 || f(high) < 0.0 {
+        return None;
+    }
+    for _ in 0..CONVERGED {
+        let middle = 0.5 * (low + high);
+        if f(middle) < 0.0 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Some(0.5 * (low + high))
+}
+
 impl Predictor for Mutant {
     fn accuracy(&self, quantity: Quantity, s: &Setting) -> f64 {
         match self.site {
-            Site::Prediction => self.moved(quantity, s),
-            Site::Component(part) if quantity == Quantity::Accuracy => {
+            Site::Accuracy(own) if quantity == own => self.moved(quantity, s),
+            Site::Accuracy(part) if quantity == Quantity::Accuracy && is_part(part) => {
                 let (whole, before) = (Theory.accuracy(quantity, s), Theory.accuracy(part, s));
                 if before > 0.0 {
                     (whole * self.moved(part, s) / before).min(1.0)
@@ -262,7 +339,7 @@ impl Predictor for Mutant {
     fn score(&self, score: Score, s: &Setting) -> f64 {
         let honest = Theory.score(score, s);
         match (self.site, score) {
-            (Site::Spread, Score::Spread) => honest * self.change.factor(s),
+            (Site::Budget, Score::Spread | Score::Interference) => honest * self.change.factor(s),
             (Site::Term(term), Score::Spread | Score::Interference) => {
                 if score == Score::Interference && term == "trigger" {
                     return honest;
@@ -282,21 +359,33 @@ impl Predictor for Mutant {
     }
 
     fn critical(&self, s: &Setting, axis: SearchAxis, criterion: Criterion) -> Option<f64> {
+        let honest = || Theory.critical(s, axis, criterion);
         match (self.site, criterion) {
-            (Site::Prediction, _) => {
-                let factor = self.change.factor(s);
-                (factor > 0.0)
-                    .then(|| Some(Theory.critical(s, axis, criterion)? + factor.ln()))
-                    .flatten()
+            (Site::NoiseRatio, Criterion::NoiseRatio { .. }) => {
+                Some(honest()? + self.change.factor(s).ln())
+            }
+            (Site::Budget, Criterion::NoiseRatio { level }) => {
+                noise_critical(s, axis, level, &|s| {
+                    log_ratio(&noise_of(s), 0.0) + self.change.factor(s).ln()
+                })
             }
             (Site::Term(term), Criterion::NoiseRatio { level }) if term != "trigger" => {
                 noise_critical(s, axis, level, &|s| {
                     let noise = noise_of(s);
-                    let interference = noise.interference + self.excess(&noise, term, s);
-                    0.5 * interference.max(f64::MIN_POSITIVE).ln() - noise.population_signal.ln()
+                    log_ratio(&noise, self.excess(&noise, term, s))
                 })
             }
-            _ => Theory.critical(s, axis, criterion),
+            (Site::Accuracy(own), Criterion::Accuracy { quantity, .. })
+                if quantity == own && axis == self.axis =>
+            {
+                Some(self.moved_critical(s, honest()?))
+            }
+            (Site::Accuracy(part), Criterion::Accuracy { quantity, level })
+                if quantity == Quantity::Accuracy && is_part(part) && axis == self.axis =>
+            {
+                self.critical_with_part(part, s, level, honest()?)
+            }
+            _ => honest(),
         }
     }
 

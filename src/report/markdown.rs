@@ -89,7 +89,7 @@ fn table(out: &mut String, t: &Table) {
 
 fn verdict_table(out: &mut String, rows: Vec<[String; 7]>) {
     let t = Table {
-        caption: "Estimates are ± one standard error. *Detectable*: the largest true deviation that would still be supported / the smallest that would be refuted, each with 80 % probability at the strictest level of Holm's procedure, given the standard error reached.".into(),
+        caption: "Estimates are ± one standard error. *Detectable*: the largest true deviation that would still be supported / the smallest that would be refuted, each with 80 % probability at the strictest level of Holm's procedure (for refutation divided by the number of comparisons of the claim), given the standard error reached.".into(),
         header: ["claim", "verdict", "measured", "target", "margin", "adjusted p: support / refute", "detectable"]
             .map(String::from)
             .to_vec(),

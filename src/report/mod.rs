@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 pub use junit::junit;
 pub use text::{describe_verdict, verdict_rows};
 
-use crate::experiment::{AnalysisError, Findings, Records, analyse, for_each, jobs};
+use crate::experiment::{self, AnalysisError, Findings, Records, analyse, for_each, jobs};
 use crate::figure::{FigureError, write_figure};
 use crate::job::Job;
-use crate::spec::{Experiment, Profile};
+use crate::spec::{Design, Experiment, Profile};
 use crate::stats::StatsError;
 use crate::stats::verdict::{Claim, ClaimVerdict, Policy, Verdict, decide};
 
@@ -104,6 +104,9 @@ pub enum ReportError {
     },
 }
 
+/// How an experiment's records become findings.
+type Analysis = fn(&Experiment, &Design, &dyn Records) -> Result<Findings, AnalysisError>;
+
 /// Analyses all experiments of a profile and judges their claims as one family.
 ///
 /// # Errors
@@ -113,11 +116,33 @@ pub fn judge(
     experiments: &[Experiment],
     records: &dyn Records,
 ) -> Result<Judged, ReportError> {
+    judge_by(analyse, profile, experiments, records)
+}
+
+/// [`judge`] with the claims and critical values alone: the same verdicts, and nothing to write a
+/// report from.
+///
+/// # Errors
+/// As [`judge`].
+pub fn conclude(
+    profile: Profile,
+    experiments: &[Experiment],
+    records: &dyn Records,
+) -> Result<Judged, ReportError> {
+    judge_by(experiment::conclude, profile, experiments, records)
+}
+
+fn judge_by(
+    analysis: Analysis,
+    profile: Profile,
+    experiments: &[Experiment],
+    records: &dyn Records,
+) -> Result<Judged, ReportError> {
     let designs: Vec<_> = experiments
         .iter()
         .filter_map(|e| Some((e, e.design(profile)?)))
         .collect();
-    let results = for_each(&designs, |(e, design)| analyse(e, design, records));
+    let results = for_each(&designs, |(e, design)| analysis(e, design, records));
     let mut analysed = Vec::new();
     let mut claims = Vec::new();
     let mut keys = std::collections::HashSet::new();

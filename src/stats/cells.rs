@@ -216,17 +216,25 @@ impl Scatter {
         })
     }
 
-    /// Power of both tests at level `alpha`.
+    /// Power of both tests, for one of `parts` comparisons of a claim: support at level `alpha`,
+    /// refutation at `alpha / parts`.
     ///
     /// # Errors
-    /// [`StatsError::InvalidParameter`] unless the margin is positive and finite and
-    /// `alpha < power` lie strictly between 0 and 1.
-    pub fn power(&self, margin: f64, alpha: f64, power: f64) -> Result<TestPower, StatsError> {
+    /// [`StatsError::InvalidParameter`] unless the margin is positive and finite, there is a part,
+    /// and `alpha < power` lie strictly between 0 and 1.
+    pub fn power(
+        &self,
+        margin: f64,
+        alpha: f64,
+        parts: usize,
+        power: f64,
+    ) -> Result<TestPower, StatsError> {
+        require(parts > 0, "parts", parts as f64, "positive")?;
         require_open_unit("alpha", alpha)?;
         require_power(power, alpha)?;
         require_positive("margin", margin)?;
         let kept_below = self.quantile(alpha, margin);
-        let broken_above = self.quantile(1.0 - alpha, margin);
+        let broken_above = self.quantile(1.0 - alpha / parts as f64, margin);
         let support_at_zero = self.below(kept_below, 0.0);
         let supportable_deviation = (support_at_zero >= power)
             .then(|| bisect(0.0, margin, |sd| self.below(kept_below, sd) >= power));

@@ -17,7 +17,7 @@ const NODES: usize = 160;
 /// Power of an equivalence test and of its counterpart.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TestPower {
-    /// Level of each test.
+    /// Level of support, and of refutation before it is divided among the comparisons of a claim.
     pub alpha: f64,
     /// Power asked for, such as 0.8.
     pub power: f64,
@@ -26,8 +26,8 @@ pub struct TestPower {
     /// Largest true |deviation| still supported with the power asked for; `None`
     /// if not even zero is.
     pub supportable_deviation: Option<f64>,
-    /// Smallest true |deviation| refuted with the power asked for (the smallest
-    /// detectable deviation).
+    /// Smallest true |deviation| at which this comparison alone has its claim refuted with the
+    /// power asked for (the smallest detectable deviation).
     pub refutable_deviation: f64,
     /// Smallest margin at which a zero deviation is supported with the power.
     pub smallest_margin: f64,
@@ -36,19 +36,22 @@ pub struct TestPower {
     pub largest_standard_error: f64,
 }
 
-/// Power of both tests for a margin, a standard error and its df.
+/// Power of both tests for a margin, a standard error and its df, for one of `parts` comparisons
+/// of a claim: support needs all of them at level `alpha`, refutation one at `alpha / parts`.
 ///
 /// # Errors
 /// [`StatsError::InvalidParameter`] unless margin and standard error are
-/// positive and finite, df >= 1, and alpha, power lie strictly between 0 and 1
+/// positive and finite, df >= 1, there is a part, and alpha, power lie strictly between 0 and 1
 /// with power > alpha.
 pub fn test_power(
     margin: f64,
     standard_error: f64,
     df: Option<f64>,
     alpha: f64,
+    parts: usize,
     power: f64,
 ) -> Result<TestPower, StatsError> {
+    require(parts > 0, "parts", parts as f64, "positive")?;
     let law = ErrorLaw::new(df, alpha)?;
     require_positive("margin", margin)?;
     require_positive("standard_error", standard_error)?;
@@ -61,7 +64,8 @@ pub fn test_power(
         // At the margin the power is at most alpha, below the power asked for.
         standard_error * bisect(0.0, m, |d| law.support(d, m) >= power)
     });
-    let refutation = law.refutation(m);
+    let of_part = law.at(alpha / parts as f64);
+    let refutation = of_part.refutation(m);
     let high = upper(m + 1.0, |d| refutation(d) >= power);
     let refutable = bisect(m, high, |d| refutation(d) < power);
     let high = upper(1.0, |m| law.support(0.0, m) >= power);
@@ -181,6 +185,15 @@ impl ErrorLaw {
         Ok(Self { nodes, df, alpha })
     }
 
+    /// The same at another level.
+    fn at(&self, alpha: f64) -> Self {
+        Self {
+            nodes: self.nodes.clone(),
+            alpha,
+            ..*self
+        }
+    }
+
     /// Power of support at true deviation d and margin m, in standard errors.
     fn support(&self, d: f64, m: f64) -> f64 {
         let t = t_quantile(1.0 - self.alpha, self.df);
@@ -223,9 +236,26 @@ impl ErrorLaw {
         if t_upper_tail(one_sided + 2.0 * m, self.df) < 1e-9 * self.alpha {
             return one_sided;
         }
-        bisect(one_sided, two_sided, |c| {
-            t_upper_tail(c, self.df) + t_upper_tail(c + 2.0 * m, self.df) > self.alpha
-        })
+        let excess =
+            |c: f64| t_upper_tail(c, self.df) + t_upper_tail(c + 2.0 * m, self.df) - self.alpha;
+        // Regula falsi, the end that stays halved (Illinois): the tails are asked thousands of
+        // times, once for every node.
+        let (mut a, mut b) = (one_sided, two_sided);
+        let (mut at_a, mut at_b) = (excess(a), excess(b));
+        for _ in 0..50 {
+            if at_b.abs() <= 1e-12 * self.alpha || at_a == at_b {
+                break;
+            }
+            let c = (a * at_b - b * at_a) / (at_b - at_a);
+            let at_c = excess(c);
+            if at_c * at_b < 0.0 {
+                (a, at_a) = (b, at_b);
+            } else {
+                at_a *= 0.5;
+            }
+            (b, at_b) = (c, at_c);
+        }
+        b
     }
 }
 

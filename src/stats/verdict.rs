@@ -442,7 +442,8 @@ pub struct Comparison {
     /// Both tests.
     pub test: EquivalenceTest,
     /// What the tests could have found, at level alpha / (number of claims), the
-    /// strictest one of the Holm procedure. `None` for a standard error of zero.
+    /// strictest one of the Holm procedure, divided for refutation by the number of comparisons
+    /// of the claim. `None` for a standard error of zero.
     pub power: Option<TestPower>,
 }
 
@@ -563,6 +564,13 @@ struct RawResult {
 
 impl RawResult {
     fn new(evidence: &Evidence, alpha: f64, power: f64) -> Result<Self, StatsError> {
+        let count = match evidence {
+            Evidence::Law(law) => law.exponents.len(),
+            Evidence::Formula(_) => 1,
+            // Mean and scatter.
+            Evidence::Accuracy(accuracy) => accuracy.trends.len() + 2,
+            Evidence::Bound(bound) => bound.tests.len(),
+        };
         let comparison = |name: &str, estimate: &Estimate, target, margin| {
             let test = compare(estimate, target, margin)?;
             let power = if estimate.standard_error > 0.0 {
@@ -571,6 +579,7 @@ impl RawResult {
                     estimate.standard_error,
                     estimate.df,
                     alpha,
+                    count,
                     power,
                 )?)
             } else {
@@ -621,7 +630,7 @@ impl RawResult {
                     target: 0.0,
                     test: scatter.test(accuracy.max_sd)?,
                     power: if scatter.noise > 0.0 {
-                        Some(scatter.power(accuracy.max_sd, alpha, power)?)
+                        Some(scatter.power(accuracy.max_sd, alpha, count, power)?)
                     } else {
                         None
                     },
@@ -636,7 +645,7 @@ impl RawResult {
                     .iter()
                     .filter(|t| t.standard_error > 0.0)
                     .max_by(|a, b| a.excess.total_cmp(&b.excess));
-                let level = alpha / bound.tests.len() as f64;
+                let level = alpha / count as f64;
                 let refutable_excess = closest
                     .map(|t| refutable_excess(t.standard_error, t.df, level, power))
                     .transpose()?;

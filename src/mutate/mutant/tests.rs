@@ -46,16 +46,18 @@ fn a_change_has_its_size_and_is_centred() {
     assert_eq!(times.factor(&centre), 1.0);
     assert!(Change::Constant(1.4).is_gross() && Change::Constant(0.7).is_gross());
     assert!(up.is_gross() && !Change::Constant(1.2).is_gross() && !times.is_gross());
+    assert!(!Change::Dropped.is_gross());
 }
 
 #[test]
 fn the_unchanged_mutant_is_the_theory_at_every_site() {
     let s = setting();
     for site in [
-        Site::Prediction,
-        Site::Component(Quantity::Attention),
+        Site::NoiseRatio,
+        Site::Accuracy(Quantity::Accuracy),
+        Site::Accuracy(Quantity::Attention),
         Site::Term("gradient_noise"),
-        Site::Spread,
+        Site::Budget,
         Site::Asymptotic,
         Site::AccuracyBound,
         Site::OracleBound,
@@ -73,6 +75,15 @@ fn the_unchanged_mutant_is_the_theory_at_every_site() {
         }
         let critical = |p: &dyn Predictor| p.critical(&s, SearchAxis::Samples, NOISE).unwrap();
         close(critical(&m), critical(&Theory));
+        let half = Criterion::Accuracy {
+            quantity: Quantity::Accuracy,
+            level: 0.5,
+        };
+        let reached = |p: &dyn Predictor| {
+            let answered = Setting::new(128, 64, 16, 1024);
+            p.critical(&answered, SearchAxis::Samples, half).unwrap()
+        };
+        close(reached(&m), reached(&Theory));
         close(m.accuracy_bound(&s), Theory.accuracy_bound(&s));
         close(m.oracle_bound(&s, 1.0), Theory.oracle_bound(&s, 1.0));
         close(m.asymptotic("L", 2.0), 2.0);
@@ -85,13 +96,21 @@ fn each_site_changes_its_own_number_and_no_other() {
     let s = setting();
     let c = Change::Constant(1.4);
     let critical = |p: &dyn Predictor| p.critical(&s, SearchAxis::Samples, NOISE).unwrap();
-    let m = mutant(Site::Prediction, c);
+    let m = mutant(Site::NoiseRatio, c);
     assert!((critical(&m) - critical(&Theory) - 1.4f64.ln()).abs() < 1e-12);
     assert_eq!(m.score(Score::Spread, &s), Theory.score(Score::Spread, &s));
 
-    let m = mutant(Site::Spread, c);
-    assert!((m.score(Score::Spread, &s) / Theory.score(Score::Spread, &s) - 1.4).abs() < 1e-12);
-    assert_eq!(critical(&m), critical(&Theory));
+    // Noise that is larger everywhere asks for more samples.
+    let m = mutant(Site::Budget, c);
+    for sum in [Score::Spread, Score::Interference] {
+        assert!((m.score(sum, &s) / Theory.score(sum, &s) - 1.4).abs() < 1e-12);
+    }
+    let own = Score::GradientNoise;
+    assert_eq!(m.score(own, &s), Theory.score(own, &s));
+    let level = 0.3 / 1.4;
+    let stricter = Criterion::NoiseRatio { level };
+    let expected = Theory.critical(&s, SearchAxis::Samples, stricter).unwrap();
+    assert!((critical(&m) - expected).abs() < 1e-9);
 
     let m = mutant(Site::QueryNoise, c);
     let noise = |p: &dyn Predictor| p.query_noise(&s).unwrap();
@@ -164,17 +183,17 @@ fn a_term_moves_its_own_size_and_its_share_of_the_whole() {
 #[test]
 fn an_accuracy_moves_along_its_axis() {
     let s = setting();
-    let m = mutant(Site::Prediction, Change::Constant(2.0));
     let half = Setting {
         samples: Samples::Finite(1024),
         ..s
     };
     for q in [Quantity::Attention, Quantity::Recall, Quantity::Accuracy] {
+        let m = mutant(Site::Accuracy(q), Change::Constant(2.0));
         let (moved, direct) = (m.accuracy(q, &s), Theory.accuracy(q, &half));
         assert!((moved - direct).abs() < 1e-6, "{q:?} {moved} {direct}");
     }
     // A part moves the whole in proportion.
-    let m = mutant(Site::Component(Quantity::Recall), Change::Constant(2.0));
+    let m = mutant(Site::Accuracy(Quantity::Recall), Change::Constant(2.0));
     let expected = Theory.accuracy(Quantity::Accuracy, &s)
         * Theory.accuracy(Quantity::Recall, &half)
         / Theory.accuracy(Quantity::Recall, &s);
@@ -184,11 +203,46 @@ fn an_accuracy_moves_along_its_axis() {
         samples: Samples::Infinite,
         ..s
     };
-    let m = mutant(Site::Prediction, Change::Constant(2.0));
+    let m = mutant(Site::Accuracy(Quantity::Attention), Change::Constant(2.0));
     assert_eq!(
         m.accuracy(Quantity::Attention, &population),
         Theory.accuracy(Quantity::Attention, &population)
     );
+}
+
+#[test]
+fn a_critical_value_is_where_the_changed_accuracy_has_the_level() {
+    let s = Setting::new(128, 64, 16, 1024);
+    let (quantity, level) = (Quantity::Accuracy, 0.5);
+    let half = Criterion::Accuracy { quantity, level };
+    let critical = |p: &dyn Predictor| p.critical(&s, SearchAxis::Samples, half).unwrap();
+    let grown = Change::Exponent {
+        size: DesignSize {
+            name: "N",
+            value: |s| s.samples.as_f64(),
+            centre: 4096.0,
+        },
+        by: 0.25,
+    };
+    for change in [Change::Constant(2.0), Change::Constant(0.7), grown] {
+        for q in [Quantity::Accuracy, Quantity::Attention, Quantity::Recall] {
+            let m = mutant(Site::Accuracy(q), change);
+            let log = critical(&m);
+            let there = at(&s, SearchAxis::Samples, log.exp().round() as u64);
+            let accuracy = m.accuracy(quantity, &there);
+            assert!(
+                (accuracy - level).abs() < 5e-3,
+                "{q:?} {change:?} {accuracy}"
+            );
+        }
+    }
+    // The whole moves by the factor, a part by less, a factor that is no part not at all.
+    let shift = |q| critical(&mutant(Site::Accuracy(q), Change::Constant(2.0))) - critical(&Theory);
+    assert!((shift(Quantity::Accuracy) - 2f64.ln()).abs() < 1e-12);
+    for part in [Quantity::Attention, Quantity::Recall] {
+        assert!((0.01..2f64.ln()).contains(&shift(part)), "{part:?}");
+    }
+    assert_eq!(shift(Quantity::OneStep), 0.0);
 }
 
 #[test]
