@@ -110,6 +110,22 @@ impl Measured {
     }
 }
 
+/// The critical values of all points of the design.
+fn measure_all(
+    design: &Design,
+    search: &Search,
+    records: &dyn Records,
+) -> Result<Vec<Measured>, StatsError> {
+    points(design, search)
+        .iter()
+        .map(|p| measure(p, search.link, design, records))
+        .collect()
+}
+
+fn thresholds(measured: &[Measured]) -> Vec<Threshold> {
+    measured.iter().map(|m| m.threshold.clone()).collect()
+}
+
 /// The law as measured. Its searches stand where the theory has placed them.
 pub(super) fn measured_law(
     design: &Design,
@@ -117,11 +133,8 @@ pub(super) fn measured_law(
     test: &ThresholdTest,
     records: &dyn Records,
 ) -> Result<MeasuredLaw, StatsError> {
-    let measured: Vec<Measured> = points(design, search)
-        .iter()
-        .map(|p| measure(p, search.link, design, records))
-        .collect::<Result<_, _>>()?;
-    let thresholds: Vec<Threshold> = measured.iter().map(|m| m.threshold.clone()).collect();
+    let measured = measure_all(design, search, records)?;
+    let thresholds = thresholds(&measured);
     Ok(MeasuredLaw {
         question: Question::Critical {
             axis: search.axis,
@@ -285,11 +298,8 @@ pub(super) fn conclude(
     test: &ThresholdTest,
     records: &dyn Records,
 ) -> Result<Findings, StatsError> {
-    let measured: Vec<Measured> = points(design, search)
-        .iter()
-        .map(|p| measure(p, search.link, design, records))
-        .collect::<Result<_, _>>()?;
-    let thresholds: Vec<Threshold> = measured.iter().map(|m| m.threshold.clone()).collect();
+    let measured = measure_all(design, search, records)?;
+    let thresholds = thresholds(&measured);
     let points: Vec<LawPoint> = measured.iter().map(Measured::point).collect();
     let (count, words) = (PointCount::of(&thresholds), words(search));
     Ok(Findings {
@@ -311,12 +321,9 @@ pub(super) fn analyse(
     regions: bool,
     records: &dyn Records,
 ) -> Result<Findings, StatsError> {
-    let measured: Vec<Measured> = points(design, search)
-        .iter()
-        .map(|p| measure(p, search.link, design, records))
-        .collect::<Result<_, _>>()?;
+    let measured = measure_all(design, search, records)?;
     let words = words(search);
-    let thresholds: Vec<Threshold> = measured.iter().map(|m| m.threshold.clone()).collect();
+    let thresholds = thresholds(&measured);
     let mut findings = Findings {
         thresholds: measured
             .iter()

@@ -233,6 +233,27 @@ fn trigger_nodes(zi: &Moments, carried: f64) -> Vec<(f64, f64, f64)> {
         .collect()
 }
 
+/// Normal score of a `gap` in variance `variance` where the `score`, along a common vector that has a
+/// part `common` of it, is bounded by that vector's length: `sqrt(d - 1) u / sqrt(1 - u^2)` is Student
+/// with `d - 1` degrees of freedom; its normal score to leading order, tilted by the own association
+/// (note, eq. 5). None beyond the bound.
+pub(crate) fn bounded_score(
+    d: f64,
+    score: f64,
+    common: f64,
+    gap: f64,
+    variance: f64,
+) -> Option<f64> {
+    let u2 = score * score / (d * common);
+    if u2 >= 1.0 {
+        return None;
+    }
+    let tilted = (gap * gap / (d * variance)).copysign(gap);
+    let bounded = (-(-u2).ln_1p() - u2).copysign(score);
+    let x2 = (d - 1.5).max(0.5) * (tilted + bounded);
+    Some(x2.abs().sqrt().copysign(x2))
+}
+
 /// What the own output vector picks up from an interference of squared length `eta` at normal score
 /// `g`: a coordinate of a unit vector on the sphere (note, eq. 5), normal otherwise.
 pub(crate) fn own_noise(g: f64, eta: f64, overlap: f64, sphere: Option<f64>) -> f64 {
@@ -326,18 +347,11 @@ impl Field {
             };
         }
         let x = match self.sphere {
-            // sqrt(d - 1) u / sqrt(1 - u^2) is Student with d - 1 degrees of freedom; its normal
-            // score to leading order, tilted by the own association (note, eq. 5).
             Some(d) if self.common > 0.0 => {
-                let length2 = d * self.common;
-                let u2 = score * score / length2;
-                if u2 >= 1.0 {
-                    return if score > 0.0 { 0.0 } else { 1.0 };
+                match bounded_score(d, score, self.common, gap, variance) {
+                    Some(x) => x,
+                    None => return f64::from(score < 0.0),
                 }
-                let tilted = (gap * gap / (d * variance)).copysign(gap);
-                let bounded = (-(-u2).ln_1p() - u2).copysign(score);
-                let x2 = (d - 1.5).max(0.5) * (tilted + bounded);
-                x2.abs().sqrt().copysign(x2)
             }
             _ => gap / variance.sqrt(),
         };

@@ -1,5 +1,7 @@
 //! Random numbers for the Monte Carlo checks of this crate's own tests.
 
+use crate::activation::Activation;
+
 /// Variates from a linear congruential generator: enough for averages over small tables.
 pub(crate) struct Lcg(pub(crate) u64);
 
@@ -36,6 +38,23 @@ impl Lcg {
                 };
                 row.into_iter().map(|x| x / scale).collect()
             })
+            .collect()
+    }
+
+    /// Hidden features of `rows` unit inputs of dimension `d` through a drawn layer of `width` units.
+    pub(crate) fn features(
+        &mut self,
+        activation: Activation,
+        rows: usize,
+        d: usize,
+        width: usize,
+    ) -> Vec<Vec<f64>> {
+        let w: Vec<Vec<f64>> = (0..width)
+            .map(|_| (0..d).map(|_| self.normal()).collect())
+            .collect();
+        self.table(rows, d, true)
+            .iter()
+            .map(|x| w.iter().map(|u| activation.value(dot(u, x))).collect())
             .collect()
     }
 }

@@ -421,18 +421,7 @@ mod tests {
             for _ in 0..trials {
                 let output = rng.table(v, d, false);
                 let (centre, _) = mean_and_covariance(&output);
-                let w: Vec<Vec<f64>> = (0..m)
-                    .map(|_| (0..d).map(|_| rng.normal()).collect())
-                    .collect();
-                let features: Vec<Vec<f64>> = rng
-                    .table(v, d, true)
-                    .iter()
-                    .map(|x| {
-                        w.iter()
-                            .map(|row| mlp.activation.value(dot(row, x)))
-                            .collect()
-                    })
-                    .collect();
+                let features = rng.features(mlp.activation, v, d, m);
                 let scores: Vec<f64> = (0..v).map(|_| rng.normal()).collect();
                 let batch: Vec<usize> = (0..n)
                     .map(|sample| match labels {

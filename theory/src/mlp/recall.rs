@@ -7,7 +7,7 @@ use crate::mlp::narrow::{NARROW, layer_laws, tabulated};
 use crate::mlp::overlap::{Overlaps, Shape};
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_3, HERMITE_5, norm_nodes};
-use crate::recall::{Foreign, Weights, class_weights, is_dense, own_noise};
+use crate::recall::{Foreign, Weights, bounded_score, class_weights, is_dense, own_noise};
 use crate::setting::{Embedding, Labels, Mlp, Setting};
 
 /// Widths above which `K_uu` is Gamma distributed to the accuracy of the formulas.
@@ -445,16 +445,11 @@ impl Field<'_> {
             return tabulated(law, x);
         }
         let x = match self.sphere {
-            // The whole score is bounded, the own association tilts (`../recall.md`, eq. 5).
             Some(d) if self.common > 0.0 => {
-                let u2 = score * score / (d * self.common);
-                if u2 >= 1.0 {
-                    return if score > 0.0 { 0.0 } else { 1.0 };
+                match bounded_score(d, score, self.common, gap, variance) {
+                    Some(x) => x,
+                    None => return f64::from(score < 0.0),
                 }
-                let tilted = (gap * gap / (d * variance)).copysign(gap);
-                let bounded = (-(-u2).ln_1p() - u2).copysign(score);
-                let x2 = (d - 1.5).max(0.5) * (tilted + bounded);
-                x2.abs().sqrt().copysign(x2)
             }
             _ => x,
         };
@@ -714,30 +709,26 @@ impl Recall {
             .collect()
     }
 
-    /// Mean `Kbar` over mean `K_uu - Kbar`.
-    pub(crate) fn mean_over_signal(&self) -> f64 {
-        let over = |f: &dyn Fn(&State) -> f64| -> f64 {
-            self.states.iter().map(|t| t.weight * f(t)).sum()
-        };
-        let signal = over(&|t| t.signal);
-        if signal > 0.0 {
-            over(&|t| t.mean) / signal
+    /// Ratio of two means over the states; 0 where the second is not positive.
+    fn ratio_of_means(&self, above: fn(&State) -> f64, below: fn(&State) -> f64) -> f64 {
+        let mean =
+            |f: fn(&State) -> f64| -> f64 { self.states.iter().map(|t| t.weight * f(t)).sum() };
+        let under = mean(below);
+        if under > 0.0 {
+            mean(above) / under
         } else {
             0.0
         }
     }
 
+    /// Mean `Kbar` over mean `K_uu - Kbar`.
+    pub(crate) fn mean_over_signal(&self) -> f64 {
+        self.ratio_of_means(|t| t.mean, |t| t.signal)
+    }
+
     /// Share of the linear interference in the variance of the kernel over the other tokens.
     pub(crate) fn linear_share(&self) -> f64 {
-        let over = |f: &dyn Fn(&State) -> f64| -> f64 {
-            self.states.iter().map(|t| t.weight * f(t)).sum()
-        };
-        let variance = over(&|t| t.variance);
-        if variance > 0.0 {
-            over(&|t| t.linear) / variance
-        } else {
-            0.0
-        }
+        self.ratio_of_means(|t| t.linear, |t| t.variance)
     }
 
     /// Mean square of the class weights, split into pairs of different samples and samples with
@@ -911,18 +902,7 @@ mod tests {
             for _ in 0..trials {
                 let output = rng.table(v, d, unit);
                 let (centre, _) = mean_and_covariance(&output);
-                let w: Vec<Vec<f64>> = (0..m)
-                    .map(|_| (0..d).map(|_| rng.normal()).collect())
-                    .collect();
-                let features: Vec<Vec<f64>> = rng
-                    .table(v, d, true)
-                    .iter()
-                    .map(|x| {
-                        w.iter()
-                            .map(|row| mlp.activation.value(dot(row, x)))
-                            .collect()
-                    })
-                    .collect();
+                let features = rng.features(mlp.activation, v, d, m);
                 let mut kappa = vec![0.0; v];
                 for _ in 0..samples {
                     kappa[rng.below(v)] += v as f64 / samples as f64;
