@@ -608,9 +608,17 @@ impl RecallTable {
             .iter()
             .map(|&load| {
                 let competitors = stored_weights(s, &weights, load, crowd);
-                (0..=top)
-                    .map(|k| recall_given(s, k as f64 * unit, load, &competitors, clutter))
-                    .collect()
+                let mut row = Vec::with_capacity(top + 1);
+                for k in 0..=top {
+                    // Once sure, more hits change nothing.
+                    let sure = row.last().is_some_and(|p| *p > 1.0 - 1e-12);
+                    row.push(if sure {
+                        1.0
+                    } else {
+                        recall_given(s, k as f64 * unit, load, &competitors, clutter)
+                    });
+                }
+                row
             })
             .collect();
         RecallTable {

@@ -64,15 +64,22 @@ pub(crate) fn class_weights(s: &Setting, attention: f64) -> Weights {
 /// Poisson probabilities up to where the tail is below `1e-12`.
 pub(crate) fn poisson(mean: f64) -> Vec<f64> {
     let top = (mean + 9.0 * mean.sqrt() + 12.0).ceil() as usize;
-    (0..=top)
-        .map(|k| {
-            let k = k as f64;
-            if mean <= 0.0 {
-                return f64::from(u8::from(k == 0.0));
-            }
-            (k * mean.ln() - mean - statrs::function::gamma::ln_gamma(k + 1.0)).exp()
-        })
-        .collect()
+    let mut law = vec![0.0; top + 1];
+    if mean <= 0.0 {
+        law[0] = 1.0;
+        return law;
+    }
+    // By ratios of neighbours, away from the mode: a logarithm and an exponential for all.
+    let mode = (mean.floor() as usize).min(top);
+    let k = mode as f64;
+    law[mode] = (k * mean.ln() - mean - statrs::function::gamma::ln_gamma(k + 1.0)).exp();
+    for k in mode..top {
+        law[k + 1] = law[k] * mean / (k + 1) as f64;
+    }
+    for k in (0..mode).rev() {
+        law[k] = law[k + 1] * (k + 1) as f64 / mean;
+    }
+    law
 }
 
 pub(crate) fn binomial(n: usize, p: f64) -> Vec<f64> {
@@ -355,21 +362,29 @@ impl Field {
             }
             _ => gap / variance.sqrt(),
         };
+        if x > 8.5 {
+            return 0.0; // below 1e-17
+        }
         gauss::cdf(-x)
     }
 }
 
 /// Probability that `score` beats `n` competitors.
 fn beat_all(score: f64, field: &Field, classes: &[Class], n: f64) -> f64 {
-    let lose: f64 = classes
-        .iter()
-        .map(|c| {
-            let shift = c.shift * field.shift * field.pull;
-            c.share * field.tail(score, shift, c.square)
-        })
-        .sum();
+    let mut lose = 0.0;
+    // Heaviest first: where they win, the others need not be asked.
+    for c in classes.iter().rev() {
+        let shift = c.shift * field.shift * field.pull;
+        lose += c.share * field.tail(score, shift, c.square);
+        if n * lose > HOPELESS {
+            return 0.0;
+        }
+    }
     (n * (-lose.min(1.0)).ln_1p()).exp()
 }
+
+/// Mean number of competitors ahead at which the chance to beat them all, `e^-37`, is nothing.
+const HOPELESS: f64 = 37.0;
 
 /// `E f(g)` on 41 points: enough for integrands no sharper than a quarter of their own noise.
 fn expect_coarse(mut f: impl FnMut(f64) -> f64) -> f64 {
