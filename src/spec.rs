@@ -562,28 +562,10 @@ pub enum Kind {
         test: AccuracyTest,
     },
     /// Decoders of the first gradient against the lower bound, three-step descent beside them.
-    Bound {
-        /// Margin by which an accuracy may exceed the bound and still count as keeping it.
-        margin: f64,
-        /// Decoders judged beside the matched filter that every trial measures.
-        #[serde(default)]
-        decoders: DecoderSet,
-        /// Noise levels `kappa` at which the decoders also read the noisy oracle.
-        #[serde(default)]
-        oracle: Vec<f64>,
-    },
+    Bound(BoundTask),
     /// Sample thresholds of decoders of the first gradient, on the grid of `N` of each
     /// configuration, beside the lower bound.
-    Decoders {
-        /// The decoders.
-        decoders: DecoderSet,
-        /// Accuracy that defines the threshold.
-        level: f64,
-        /// Margin by which an accuracy may exceed the bound and still count as keeping it.
-        margin: f64,
-        /// Tests of the whitened decoder's thresholds against their formula.
-        test: ThresholdTest,
-    },
+    Decoders(DecodersTask),
     /// The query of step 2 read beside the first gradient, against the bound on every reader.
     Query {
         /// Margin by which an alignment may exceed the bound and still count as keeping it.
@@ -593,12 +575,41 @@ pub enum Kind {
     },
 }
 
+/// What an experiment on the lower bound reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct BoundTask {
+    /// Margin by which an accuracy may exceed the bound and still count as keeping it.
+    pub margin: f64,
+    /// Decoders judged beside the matched filter that every trial measures.
+    #[serde(default)]
+    pub decoders: DecoderSet,
+    /// Noise levels `kappa` at which the decoders also read the noisy oracle.
+    #[serde(default)]
+    pub oracle: Vec<f64>,
+}
+
+/// What an experiment on thresholds of decoders reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DecodersTask {
+    /// The decoders.
+    pub decoders: DecoderSet,
+    /// Accuracy that defines the threshold.
+    pub level: f64,
+    /// Margin by which an accuracy may exceed the bound and still count as keeping it.
+    pub margin: f64,
+    /// Tests of the whitened decoder's thresholds against their formula.
+    pub test: ThresholdTest,
+}
+
 impl Kind {
     /// Which decoders the trials measure, and whether they read the query.
     #[must_use]
     pub fn measured(&self) -> (DecoderSet, bool) {
         match self {
-            Kind::Bound { decoders, .. } | Kind::Decoders { decoders, .. } => (*decoders, false),
+            Kind::Bound(task) => (task.decoders, false),
+            Kind::Decoders(task) => (task.decoders, false),
             Kind::Query { .. } => (DecoderSet::NONE, true),
             _ => (DecoderSet::NONE, false),
         }
@@ -609,7 +620,7 @@ impl Kind {
     /// How often a setting is read with each seed: once, and once behind each noisy oracle.
     fn readings(&self) -> u64 {
         match self {
-            Kind::Bound { oracle, .. } => 1 + oracle.len() as u64,
+            Kind::Bound(task) => 1 + task.oracle.len() as u64,
             _ => 1,
         }
     }
@@ -827,10 +838,10 @@ impl Kind {
                 "signed errors of an accuracy over cells: mean, and change along each size over the design, within {}, standard deviation within {}",
                 test.margin, test.max_sd
             ),
-            Kind::Bound { margin, .. } => {
+            Kind::Bound(BoundTask { margin, .. }) => {
                 format!("no accuracy above the bound by more than {margin}, one-sided")
             }
-            Kind::Decoders { margin, test, .. } => format!(
+            Kind::Decoders(DecodersTask { margin, test, .. }) => format!(
                 "no accuracy above the bound by more than {margin}; thresholds of the whitened decoder against its formula: {}",
                 law(test)
             ),
@@ -987,11 +998,11 @@ impl Experiment {
                 level(*p)?;
                 accuracy_test(test)?;
             }
-            Kind::Bound {
+            Kind::Bound(BoundTask {
                 margin,
                 decoders,
                 oracle,
-            } => {
+            }) => {
                 positive("task.margin", *margin)?;
                 for kappa in oracle {
                     positive("task.oracle", *kappa)?;
@@ -1003,12 +1014,12 @@ impl Experiment {
                     );
                 }
             }
-            Kind::Decoders {
+            Kind::Decoders(DecodersTask {
                 decoders,
                 level: p,
                 margin,
                 test,
-            } => {
+            }) => {
                 positive("task.margin", *margin)?;
                 level(*p)?;
                 law_test(test)?;

@@ -466,11 +466,11 @@ fn quantities(kind: &Kind) -> Vec<Measured> {
         }
         Kind::Curves { quantities, .. } => quantities.iter().map(|&q| q.into()).collect(),
         Kind::Phase { quantity, .. } => vec![(*quantity).into()],
-        Kind::Bound { decoders, .. } => [Measured::OneStep, Measured::Accuracy]
+        Kind::Bound(task) => [Measured::OneStep, Measured::Accuracy]
             .into_iter()
-            .chain(decoders.iter().map(Measured::Decoded))
+            .chain(task.decoders.iter().map(Measured::Decoded))
             .collect(),
-        Kind::Decoders { decoders, .. } => decoders.iter().map(Measured::Decoded).collect(),
+        Kind::Decoders(task) => task.decoders.iter().map(Measured::Decoded).collect(),
         Kind::Query { .. } => Reading::ALL.map(Measured::Aligned).to_vec(),
     }
 }

@@ -11,30 +11,22 @@ use super::predictor::{Predictor, Theory};
 use crate::decode::{Decoder, DecoderSet};
 use crate::figure::{Axis, Dash, Line, Marker, PanelGrid, Point, Points, Style, XyFigure};
 use crate::job::{Job, Record};
-use crate::spec::{Design, Experiment, Quantity};
+use crate::spec::{BoundTask, Design, Experiment, Quantity};
 use crate::stats::StatsError;
 use crate::stats::coverage::{Interval, note};
 use crate::stats::equivalence::{BoundTest, bound_test};
 use crate::stats::interval::Estimate;
 use crate::stats::verdict::{BoundEvidence, Claim, Evidence, PointCount};
 
-/// What a bound experiment measures.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
-    pub(super) margin: f64,
-    pub(super) decoders: DecoderSet,
-    pub(super) oracle: &'a [f64],
-}
-
-impl Asked<'_> {
-    fn plain(self) -> Extra {
+impl BoundTask {
+    fn plain(&self) -> Extra {
         Extra {
             decoders: self.decoders,
             ..Extra::default()
         }
     }
 
-    fn noisy(self, kappa: f64) -> Extra {
+    fn noisy(&self, kappa: f64) -> Extra {
         Extra {
             oracle_noise: kappa,
             ..self.plain()
@@ -43,10 +35,10 @@ impl Asked<'_> {
 }
 
 /// All jobs: the cells, and again behind each oracle.
-pub(super) fn jobs(design: &Design, asked: Asked<'_>) -> Vec<Job> {
-    let mut jobs = jobs_with(design, asked.plain());
-    for kappa in asked.oracle {
-        jobs.extend(jobs_with(design, asked.noisy(*kappa)));
+pub(super) fn jobs(design: &Design, task: &BoundTask) -> Vec<Job> {
+    let mut jobs = jobs_with(design, task.plain());
+    for kappa in &task.oracle {
+        jobs.extend(jobs_with(design, task.noisy(*kappa)));
     }
     jobs
 }
@@ -169,22 +161,22 @@ fn claim(id: String, tests: Vec<BoundTest>) -> Claim {
 pub(super) fn analyse(
     experiment: &Experiment,
     design: &Design,
-    asked: Asked<'_>,
+    task: &BoundTask,
     records: &dyn Records,
 ) -> Result<Findings, StatsError> {
-    let margin = asked.margin;
-    let one = measure_with(design, Quantity::OneStep, asked.plain(), records)?;
-    let three = measure_with(design, Quantity::Accuracy, asked.plain(), records)?;
+    let margin = task.margin;
+    let one = measure_with(design, Quantity::OneStep, task.plain(), records)?;
+    let three = measure_with(design, Quantity::Accuracy, task.plain(), records)?;
     let bounds: Vec<f64> = one.iter().map(|c| bound_at(&c.setting)).collect();
     // The engine reports the matched filter itself.
-    let others: DecoderSet = asked
+    let others: DecoderSet = task
         .decoders
         .iter()
         .filter(|d| *d != Decoder::MatchedFilter)
         .collect();
-    let more = decoded(design, &one, others, asked.plain(), records)?;
+    let more = decoded(design, &one, others, task.plain(), records)?;
     let mut findings = Findings {
-        trials: one.len() * design.seeds as usize * (1 + asked.oracle.len()),
+        trials: one.len() * design.seeds as usize * (1 + task.oracle.len()),
         looks: 2,
         ..Findings::default()
     };
@@ -231,11 +223,11 @@ pub(super) fn analyse(
     findings
         .figures
         .push(figure(experiment, design, &one, &three, &more));
-    for kappa in asked.oracle {
+    for kappa in &task.oracle {
         oracle(
             experiment,
             design,
-            asked,
+            task,
             *kappa,
             &one,
             records,
@@ -249,27 +241,27 @@ pub(super) fn analyse(
 fn oracle(
     experiment: &Experiment,
     design: &Design,
-    asked: Asked<'_>,
+    task: &BoundTask,
     kappa: f64,
     cells: &[Cell],
     records: &dyn Records,
     findings: &mut Findings,
 ) -> Result<(), StatsError> {
-    let measured = decoded(design, cells, asked.decoders, asked.noisy(kappa), records)?;
+    let measured = decoded(design, cells, task.decoders, task.noisy(kappa), records)?;
     let bounds: Vec<f64> = cells
         .iter()
         .map(|c| oracle_bound_at(&c.setting, kappa))
         .collect();
     let mut tests = Vec::new();
     for m in &measured {
-        tests.extend(tests_of(m.accuracy.iter(), &bounds, asked.margin)?);
+        tests.extend(tests_of(m.accuracy.iter(), &bounds, task.margin)?);
     }
     findings.notes.push(format!(
         "Noisy oracle, kappa = {kappa}: {} decoders at {} cells, closest approach {:+.4} to the rigorous bound; margin {}.",
         measured.len(),
         cells.len(),
         closest(&tests),
-        asked.margin
+        task.margin
     ));
     for (i, c) in cells.iter().enumerate() {
         let block = &design.blocks[c.block];
@@ -327,21 +319,21 @@ fn oracle(
 pub(super) fn limited(
     experiment: &Experiment,
     design: &Design,
-    asked: Asked<'_>,
+    task: &BoundTask,
     records: &dyn Records,
 ) -> Result<Vec<Limited>, StatsError> {
-    let one = measure_with(design, Quantity::OneStep, asked.plain(), records)?;
+    let one = measure_with(design, Quantity::OneStep, task.plain(), records)?;
     let readings = |measured: &[Measured]| -> Vec<(Setting, Estimate)> {
         let settings = one.iter().map(|c| c.setting);
         let of = |m: &Measured| -> Vec<_> { settings.clone().zip(m.accuracy.clone()).collect() };
         measured.iter().flat_map(of).collect()
     };
-    let others: DecoderSet = asked
+    let others: DecoderSet = task
         .decoders
         .iter()
         .filter(|d| *d != Decoder::MatchedFilter)
         .collect();
-    let more = decoded(design, &one, others, asked.plain(), records)?;
+    let more = decoded(design, &one, others, task.plain(), records)?;
     let mut plain: Vec<_> = one
         .iter()
         .map(|c| (c.setting, c.measured.clone()))
@@ -349,15 +341,15 @@ pub(super) fn limited(
     plain.extend(readings(&more));
     let mut all = vec![Limited {
         id: experiment.id.clone(),
-        margin: asked.margin,
+        margin: task.margin,
         limit: Limit::Accuracy,
         readings: plain,
     }];
-    for kappa in asked.oracle {
-        let measured = decoded(design, &one, asked.decoders, asked.noisy(*kappa), records)?;
+    for kappa in &task.oracle {
+        let measured = decoded(design, &one, task.decoders, task.noisy(*kappa), records)?;
         all.push(Limited {
             id: oracle_id(experiment, *kappa),
-            margin: asked.margin,
+            margin: task.margin,
             limit: Limit::Oracle(*kappa),
             readings: readings(&measured),
         });

@@ -13,7 +13,7 @@ use super::predictor::Theory;
 use crate::decode::{Decoder, DecoderSet};
 use crate::figure::{Axis, Dash, Line, PanelGrid, Point, Points, Reference, Style, XyFigure};
 use crate::job::Job;
-use crate::spec::{Design, Experiment, SearchAxis, ThresholdTest};
+use crate::spec::{DecodersTask, Design, Experiment, SearchAxis};
 use crate::stats::StatsError;
 use crate::stats::coverage::{Interval, note};
 use crate::stats::equivalence::bound_test;
@@ -22,15 +22,6 @@ use crate::stats::probit::{ProbitOptions, Trial, probit_threshold};
 use crate::stats::regression::{Observation, RegressionOptions, fit_loglog};
 use crate::stats::threshold::Threshold;
 use crate::stats::verdict::{BoundEvidence, Claim, Evidence, PointCount};
-
-/// What the experiment asks for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
-    pub(super) decoders: DecoderSet,
-    pub(super) level: f64,
-    pub(super) margin: f64,
-    pub(super) test: &'a ThresholdTest,
-}
 
 fn extra(decoders: DecoderSet) -> Extra {
     Extra {
@@ -90,12 +81,12 @@ fn grouped(design: &Design) -> Vec<Vec<Setting>> {
 
 fn threshold(
     design: &Design,
-    asked: Asked<'_>,
+    task: &DecodersTask,
     sizes: &[Setting],
     decoder: Decoder,
     records: &dyn Records,
 ) -> Result<Threshold, StatsError> {
-    let extra = extra(asked.decoders);
+    let extra = extra(task.decoders);
     let mut rows = Vec::new();
     for s in sizes {
         for seed in 0..design.seeds {
@@ -115,7 +106,7 @@ fn threshold(
     }
     let options = ProbitOptions {
         chance: 1.0 / sizes[0].vocab as f64,
-        target: asked.level,
+        target: task.level,
         ..ProbitOptions::default()
     };
     probit_threshold(&rows, &options)
@@ -126,12 +117,12 @@ fn threshold(
 pub(super) fn analyse(
     experiment: &Experiment,
     design: &Design,
-    asked: Asked<'_>,
+    task: &DecodersTask,
     records: &dyn Records,
 ) -> Result<Findings, StatsError> {
-    let decoders: Vec<Decoder> = asked.decoders.iter().collect();
+    let decoders: Vec<Decoder> = task.decoders.iter().collect();
     let target = Target::ExpectedAccuracy {
-        accuracy: asked.level,
+        accuracy: task.level,
     };
     let mut configs = Vec::new();
     for sizes in grouped(design) {
@@ -140,11 +131,11 @@ pub(super) fn analyse(
             bound: samples_lower_bound(&s, target)
                 .bound()
                 .map_or(f64::NAN, |b| b.value),
-            closed: whitened::samples_closed_form(&s, asked.level),
-            formula: whitened::samples_for_accuracy(&s, asked.level).samples(),
+            closed: whitened::samples_closed_form(&s, task.level),
+            formula: whitened::samples_for_accuracy(&s, task.level).samples(),
             thresholds: decoders
                 .iter()
-                .map(|d| threshold(design, asked, &sizes, *d, records))
+                .map(|d| threshold(design, task, &sizes, *d, records))
                 .collect::<Result<_, _>>()?,
             sizes,
         });
@@ -154,7 +145,7 @@ pub(super) fn analyse(
         looks: 3,
         ..Findings::default()
     };
-    keep_bound(experiment, design, asked, &configs, records, &mut findings)?;
+    keep_bound(experiment, design, task, &configs, records, &mut findings)?;
     threshold_table(&decoders, &configs, &mut findings);
     for (c, i) in configs
         .iter()
@@ -174,11 +165,11 @@ pub(super) fn analyse(
             count,
             words,
             ..
-        } = whitened_law(asked, measured);
+        } = whitened_law(task, measured);
         law::analyse(
             experiment,
             design,
-            asked.test,
+            &task.test,
             &points,
             count,
             &words,
@@ -195,28 +186,28 @@ pub(super) fn analyse(
 /// The whitened decoder's thresholds, if it was asked for.
 pub(super) fn measured_law(
     design: &Design,
-    asked: Asked<'_>,
+    task: &DecodersTask,
     records: &dyn Records,
 ) -> Result<Option<MeasuredLaw>, StatsError> {
-    if !asked.decoders.iter().any(|d| d == Decoder::Whitened) {
+    if !task.decoders.iter().any(|d| d == Decoder::Whitened) {
         return Ok(None);
     }
     let measured = grouped(design)
         .iter()
         .map(|sizes| {
-            let found = threshold(design, asked, sizes, Decoder::Whitened, records)?;
+            let found = threshold(design, task, sizes, Decoder::Whitened, records)?;
             Ok((sizes[0], found))
         })
         .collect::<Result<_, StatsError>>()?;
-    Ok(Some(whitened_law(asked, measured)))
+    Ok(Some(whitened_law(task, measured)))
 }
 
-fn whitened_law(asked: Asked<'_>, measured: Vec<(Setting, Threshold)>) -> MeasuredLaw {
-    let question = Question::Whitened { level: asked.level };
+fn whitened_law(task: &DecodersTask, measured: Vec<(Setting, Threshold)>) -> MeasuredLaw {
+    let question = Question::Whitened { level: task.level };
     let thresholds: Vec<Threshold> = measured.iter().map(|m| m.1.clone()).collect();
     MeasuredLaw {
         question,
-        test: asked.test.clone(),
+        test: task.test.clone(),
         points: measured
             .into_iter()
             .map(|(setting, threshold)| LawPoint {
@@ -242,20 +233,20 @@ fn whitened_law(asked: Asked<'_>, measured: Vec<(Setting, Threshold)>) -> Measur
 pub(super) fn limited(
     experiment: &Experiment,
     design: &Design,
-    asked: Asked<'_>,
+    task: &DecodersTask,
     records: &dyn Records,
 ) -> Result<Limited, StatsError> {
-    let extra = extra(asked.decoders);
+    let extra = extra(task.decoders);
     let mut readings = Vec::new();
     for s in grouped(design).into_iter().flatten() {
-        for decoder in asked.decoders.iter() {
+        for decoder in task.decoders.iter() {
             let e = extra.mean(design, &s, records, |r| rate(r, decoder))?;
             readings.push((s, e));
         }
     }
     Ok(Limited {
         id: format!("{}/bound", experiment.id),
-        margin: asked.margin,
+        margin: task.margin,
         limit: Limit::Accuracy,
         readings,
     })
@@ -265,19 +256,19 @@ pub(super) fn limited(
 fn keep_bound(
     experiment: &Experiment,
     design: &Design,
-    asked: Asked<'_>,
+    task: &DecodersTask,
     configs: &[Config],
     records: &dyn Records,
     findings: &mut Findings,
 ) -> Result<(), StatsError> {
-    let extra = extra(asked.decoders);
+    let extra = extra(task.decoders);
     let mut tests = Vec::new();
     let mut closest = (f64::NEG_INFINITY, String::new());
     for s in configs.iter().flat_map(|c| &c.sizes) {
         let bound = lower_bound::accuracy_upper_bound(s, s.samples).accuracy;
-        for decoder in asked.decoders.iter() {
+        for decoder in task.decoders.iter() {
             let e = extra.mean(design, s, records, |r| rate(r, decoder))?;
-            let test = bound_test(e.value, e.standard_error, e.df, bound, asked.margin)?;
+            let test = bound_test(e.value, e.standard_error, e.df, bound, task.margin)?;
             if test.excess > closest.0 && bound < 1.0 {
                 let place = format!(
                     "{}, V = {}, d = {}, L = {}, N = {}: {:.3} ± {:.3} against {bound:.3}",

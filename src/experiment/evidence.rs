@@ -187,33 +187,13 @@ fn parts(
             test: test.clone(),
             cells: cells::measure(design, *quantity, records)?,
         }],
-        Kind::Bound {
-            margin,
-            decoders,
-            oracle,
-        } => {
-            let asked = bound::Asked {
-                margin: *margin,
-                decoders: *decoders,
-                oracle,
-            };
-            let limited = bound::limited(experiment, design, asked, records)?;
+        Kind::Bound(task) => {
+            let limited = bound::limited(experiment, design, task, records)?;
             limited.into_iter().map(Part::Limited).collect()
         }
-        Kind::Decoders {
-            decoders,
-            level,
-            margin,
-            test,
-        } => {
-            let asked = decoders::Asked {
-                decoders: *decoders,
-                level: *level,
-                margin: *margin,
-                test,
-            };
-            let limited = decoders::limited(experiment, design, asked, records)?;
-            let whitened = decoders::measured_law(design, asked, records)?;
+        Kind::Decoders(task) => {
+            let limited = decoders::limited(experiment, design, task, records)?;
+            let whitened = decoders::measured_law(design, task, records)?;
             std::iter::once(Part::Limited(limited))
                 .chain(whitened.map(law))
                 .collect()

@@ -114,19 +114,8 @@ fn cells_of(experiment: &Experiment, design: &Design) -> Vec<Job> {
     match &experiment.kind {
         Kind::Threshold { .. } => Vec::new(),
         Kind::Scores { .. } | Kind::Curves { .. } | Kind::Phase { .. } => cells::jobs(design),
-        Kind::Bound {
-            margin,
-            decoders,
-            oracle,
-        } => {
-            let asked = bound::Asked {
-                margin: *margin,
-                decoders: *decoders,
-                oracle,
-            };
-            bound::jobs(design, asked)
-        }
-        Kind::Decoders { decoders, .. } => decoders::jobs(design, *decoders),
+        Kind::Bound(task) => bound::jobs(design, task),
+        Kind::Decoders(task) => decoders::jobs(design, task.decoders),
         Kind::Query { .. } => query::jobs(design),
     }
 }
@@ -202,7 +191,7 @@ pub fn conclude(
             threshold::conclude(experiment, design, search, test, records).map_err(statistics)
         }
         // Its critical values take most of its time.
-        Kind::Decoders { .. } => analyse(experiment, design, records),
+        Kind::Decoders(_) => analyse(experiment, design, records),
         _ => {
             let measured = measure(experiment, design, records)?;
             Ok(Findings {
@@ -255,32 +244,8 @@ pub fn analyse(
             };
             plane::analyse(experiment, design, *quantity, *level, plane, test, records)
         }
-        Kind::Bound {
-            margin,
-            decoders,
-            oracle,
-        } => {
-            let asked = bound::Asked {
-                margin: *margin,
-                decoders: *decoders,
-                oracle,
-            };
-            bound::analyse(experiment, design, asked, records)
-        }
-        Kind::Decoders {
-            decoders,
-            level,
-            margin,
-            test,
-        } => {
-            let asked = decoders::Asked {
-                decoders: *decoders,
-                level: *level,
-                margin: *margin,
-                test,
-            };
-            decoders::analyse(experiment, design, asked, records)
-        }
+        Kind::Bound(task) => bound::analyse(experiment, design, task, records),
+        Kind::Decoders(task) => decoders::analyse(experiment, design, task, records),
         Kind::Query { margin, test } => query::analyse(experiment, design, *margin, test, records),
     };
     result.map_err(|source| AnalysisError::Statistics {

@@ -246,13 +246,13 @@ fn places(experiment: &Experiment, design: &Design, asked: &[Setting]) -> Vec<Pl
             }
         }
         Kind::Phase { quantity, .. } => places.extend(accuracies(*quantity, mlp)),
-        Kind::Bound { oracle, .. } => {
+        Kind::Bound(task) => {
             places.push(Place::whole("lower_bound.accuracy", Site::AccuracyBound));
-            if !oracle.is_empty() {
+            if !task.oracle.is_empty() {
                 places.push(Place::whole("lower_bound.noisy_oracle", Site::OracleBound));
             }
         }
-        Kind::Decoders { .. } => {
+        Kind::Decoders(_) => {
             places.push(Place::whole("lower_bound.accuracy", Site::AccuracyBound));
             places.push(Place::whole("whitened.samples", Site::Whitened));
         }
@@ -363,7 +363,7 @@ fn searched(kind: &Kind, site: Site) -> Option<SearchAxis> {
         // Noise is asked for at any sample size; the search finds where it has the level.
         (Kind::Threshold { .. }, Site::Term(_) | Site::Budget) => None,
         (Kind::Threshold { search, .. }, _) => Some(search.axis),
-        (Kind::Decoders { .. }, Site::Whitened) => Some(SearchAxis::Samples),
+        (Kind::Decoders(_), Site::Whitened) => Some(SearchAxis::Samples),
         _ => None,
     }
 }
