@@ -32,6 +32,20 @@ pub fn cdf_power(x: f64, n: f64) -> f64 {
     (n * (-upper).ln_1p()).exp()
 }
 
+/// Standard deviations beyond which the tail, below `1e-17`, is nothing.
+pub(crate) const FAR: f64 = 8.5;
+
+/// Mean number of competitors ahead at which the chance that there is none, `e^-37`, is nothing.
+pub(crate) const HOPELESS: f64 = 37.0;
+
+/// `(1 - p)^n`: the chance that none of `n` competitors is ahead if each is with probability `p`.
+pub(crate) fn none_of(p: f64, n: f64) -> f64 {
+    if n * p > HOPELESS {
+        return 0.0;
+    }
+    (n * (-p.min(1.0)).ln_1p()).exp()
+}
+
 /// `E f(g)` for `g` standard normal.
 pub fn expect(mut f: impl FnMut(f64) -> f64) -> f64 {
     let (mut sum, mut weight) = (0.0, 0.0);

@@ -14,6 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gauss;
+use crate::recall::poisson_to;
 use crate::setting::{Embedding, Labels, Samples, Setting};
 
 /// Variances of the score of a wrong label, by origin, at unit norms, in units of
@@ -223,16 +224,16 @@ impl Model {
         kappa * self.lambda * self.l1 / self.v
     }
 
-    /// `P(competitor < x)` for a competitor with row variance `row` and projection
+    /// `P(competitor > x)` for a competitor with row variance `row` and projection
     /// variance `gram`; (O6). A coordinate of a uniform point of the sphere has
     /// lighter tails than a Gaussian.
-    fn below(&self, x: f64, row: f64, gram: f64) -> f64 {
+    fn above(&self, x: f64, row: f64, gram: f64) -> f64 {
         let variance = row + gram;
         if variance <= 0.0 {
             return if x > 0.0 {
-                1.0
-            } else if x < 0.0 {
                 0.0
+            } else if x < 0.0 {
+                1.0
             } else {
                 0.5
             };
@@ -242,13 +243,16 @@ impl Model {
             let share = gram / variance;
             let bend = y * y * self.inv_out * share * share;
             if bend >= 1.0 {
-                return if x > 0.0 { 1.0 } else { 0.0 };
+                return if x > 0.0 { 0.0 } else { 1.0 };
             }
             if bend > 1e-12 {
                 y *= (-(-bend).ln_1p() / bend).sqrt();
             }
         }
-        gauss::cdf(y)
+        if y > gauss::FAR {
+            return 0.0;
+        }
+        gauss::cdf(-y)
     }
 
     fn accuracy(&self) -> f64 {
@@ -339,11 +343,15 @@ impl Model {
                         // |V1 z_in(v)|^2 / d_out: the component along z_out(pi(v)) is
                         // the score itself; (O7).
                         let gram = (score * score + others * (1.0 - self.inv_out)) * self.inv_out;
-                        let mut below = 0.0;
-                        for (m, k, s, w) in &parts {
-                            below += w * self.below(score - m - slope * k, *s, gram);
+                        let mut above = 0.0;
+                        // Heaviest first: where they win, the others need not be asked.
+                        for (m, k, s, w) in parts.iter().rev() {
+                            above += w * self.above(score - m - slope * k, *s, gram);
+                            if competitors * above > gauss::HOPELESS {
+                                break;
+                            }
                         }
-                        won += wz * power(below, competitors);
+                        won += wz * gauss::none_of(above, competitors);
                         if own == 0.0 {
                             won /= wz;
                             break;
@@ -364,7 +372,7 @@ impl Model {
         // Distribution of a competitor's count.
         let mut pmf = vec![0.0; limit + 1];
         for (kappa, w) in &kappas {
-            for (k, p) in poisson(self.hit_mean(*kappa), limit).iter().enumerate() {
+            for (k, p) in poisson_to(self.hit_mean(*kappa), limit).iter().enumerate() {
                 pmf[k] += w * p;
             }
         }
@@ -388,7 +396,7 @@ impl Model {
         let mut total = 0.0;
         for (kappa, w) in &kappas {
             let stored = (kappa * self.lambda).round() as usize;
-            for (k, p) in poisson(self.hit_mean(*kappa), limit).iter().enumerate() {
+            for (k, p) in poisson_to(self.hit_mean(*kappa), limit).iter().enumerate() {
                 if *p > 0.0 {
                     total += w * p * win(k + stored);
                 }
@@ -396,20 +404,6 @@ impl Model {
         }
         total.clamp(0.0, 1.0)
     }
-}
-
-/// Poisson probabilities `0..=limit`.
-fn poisson(mean: f64, limit: usize) -> Vec<f64> {
-    let log_mean = mean.ln();
-    (0..=limit)
-        .map(|k| {
-            if mean <= 0.0 {
-                return if k == 0 { 1.0 } else { 0.0 };
-            }
-            let k = k as f64;
-            (k * log_mean - mean - statrs::function::gamma::ln_gamma(k + 1.0)).exp()
-        })
-        .collect()
 }
 
 fn power(base: f64, n: f64) -> f64 {
@@ -559,7 +553,7 @@ mod tests {
         // R Poisson of mean 2 * 4 / 4 = 2, ties broken evenly.
         let s = setting(4, 4, 5, 8, Labels::Balanced)
             .with_embeddings(Embedding::Orthonormal, Embedding::Orthonormal);
-        let p = poisson(2.0, 18);
+        let p = poisson_to(2.0, 18);
         let mut direct = 0.0;
         for own in 0..=16usize {
             for a in 0..=18 {

@@ -63,7 +63,11 @@ pub(crate) fn class_weights(s: &Setting, attention: f64) -> Weights {
 
 /// Poisson probabilities up to where the tail is below `1e-12`.
 pub(crate) fn poisson(mean: f64) -> Vec<f64> {
-    let top = (mean + 9.0 * mean.sqrt() + 12.0).ceil() as usize;
+    poisson_to(mean, (mean + 9.0 * mean.sqrt() + 12.0).ceil() as usize)
+}
+
+/// Poisson probabilities of `0..=top`.
+pub(crate) fn poisson_to(mean: f64, top: usize) -> Vec<f64> {
     let mut law = vec![0.0; top + 1];
     if mean <= 0.0 {
         law[0] = 1.0;
@@ -362,8 +366,8 @@ impl Field {
             }
             _ => gap / variance.sqrt(),
         };
-        if x > 8.5 {
-            return 0.0; // below 1e-17
+        if x > gauss::FAR {
+            return 0.0;
         }
         gauss::cdf(-x)
     }
@@ -376,15 +380,12 @@ fn beat_all(score: f64, field: &Field, classes: &[Class], n: f64) -> f64 {
     for c in classes.iter().rev() {
         let shift = c.shift * field.shift * field.pull;
         lose += c.share * field.tail(score, shift, c.square);
-        if n * lose > HOPELESS {
-            return 0.0;
+        if n * lose > gauss::HOPELESS {
+            break;
         }
     }
-    (n * (-lose.min(1.0)).ln_1p()).exp()
+    gauss::none_of(lose, n)
 }
-
-/// Mean number of competitors ahead at which the chance to beat them all, `e^-37`, is nothing.
-const HOPELESS: f64 = 37.0;
 
 /// `E f(g)` on 41 points: enough for integrands no sharper than a quarter of their own noise.
 fn expect_coarse(mut f: impl FnMut(f64) -> f64) -> f64 {
