@@ -10,7 +10,7 @@ use crate::labels::LabelMoments;
 use crate::mlp::hermite::{ORDER, Profile, legendre, normal_nodes};
 use crate::mlp::kernel::{chi_nodes, row_scale};
 use crate::moments::Moments;
-use crate::quadrature::{HERMITE_3, HERMITE_7, norm_nodes};
+use crate::quadrature::{HERMITE_3, HERMITE_5, HERMITE_7, norm_nodes};
 use crate::setting::{Mlp, MlpInput, MlpRows, Setting};
 
 /// Names of the noise terms, in the order used everywhere: those of the attention-only model,
@@ -72,6 +72,12 @@ impl MlpBudget {
     }
 }
 
+/// Degrees of the activation that follow the length of a row of `W`.
+const DEGREES: usize = 6;
+
+/// Nodes for the length of a row of `W`.
+const LENGTHS: usize = 5;
+
 /// What the layer does to pairs of samples (note, section 2). All slopes are in units of the raw
 /// linear layer, that is over `|h|^2`.
 #[derive(Debug, Clone, Copy)]
@@ -104,13 +110,18 @@ struct Response {
     /// What the finite width adds to the vector of a pair of samples, `d/m` times:
     /// `E phi'^2 Var phi`, of which `c_1^2 Var phi`; `E phi'^2 c_0^2`, of which `c_1^2 c_0^2`.
     width: [[f64; 2]; 2],
+    /// What the finite width adds to sums over the samples of labels, `1/m` times.
+    classes: Classes,
+    /// `rough` between samples of one label.
+    mates_rough: f64,
     /// Weights of the mean row of `W`: a sample with itself, two samples, and what two samples of
     /// one label have more.
     row: [f64; 3],
     /// Weights of the mean embedding, likewise.
     mean: [f64; 3],
-    /// The same for the part that the finite width adds.
-    mean_width: [f64; 3],
+    /// The same for the part that the finite width adds, at lengths of the rows of `W`; and the
+    /// probability of the length times its square.
+    mean_width: [(f64, [f64; 3]); LENGTHS],
     /// Covariance of the vectors of a pair of samples and of the swapped pair, times `d/m`:
     /// without and with the constant of the activation.
     swap: [f64; 2],
@@ -123,17 +134,27 @@ struct Response {
 }
 
 /// The entries of [`Response::own_width`], without `d/m` (note, section 3).
-fn own_power(mlp: &Mlp, p: &Profile, scale: f64) -> [[f64; 2]; 2] {
+fn own_power(mlp: &Mlp, p: &Profile, scale: f64, d: f64) -> [[f64; 2]; 2] {
     let (c0, c1) = (p.c[0], p.c[1]);
+    // The length of a row widens the component of inputs that keep theirs.
+    let rows = match mlp.input {
+        MlpInput::Rms => vec![(1.0, 1.0)],
+        MlpInput::Raw => norm_nodes(&HERMITE_3, 2.0 / d),
+    };
     let mut e = [[0.0; 2]; 2];
-    for (x, w) in normal_nodes() {
-        let f = mlp.activation.value(scale * x) - c0;
-        let slope = scale * mlp.activation.derivative(scale * x);
-        let rest = slope - c1;
-        e[0][0] += w * (slope * f).powi(2);
-        e[0][1] += w * c0 * slope * slope * f;
-        e[1][0] += w * (rest * f).powi(2);
-        e[1][1] += w * rest * f * (c1 * f + c0 * rest);
+    for (square, wr) in rows {
+        let (scale, wr) = (scale * square.sqrt(), wr * square);
+        let slope_scale = scale / square.sqrt();
+        for (x, w) in normal_nodes() {
+            let w = w * wr;
+            let f = mlp.activation.value(scale * x) - c0;
+            let slope = slope_scale * mlp.activation.derivative(scale * x);
+            let rest = slope - c1;
+            e[0][0] += w * (slope * f).powi(2);
+            e[0][1] += w * c0 * slope * slope * f;
+            e[1][0] += w * (rest * f).powi(2);
+            e[1][1] += w * rest * f * (c1 * f + c0 * rest);
+        }
     }
     // The mean row of the weights has a term of its own in the class means, and is none if the rows
     // are balanced.
@@ -161,25 +182,38 @@ fn over_overlaps(centre: f64, d: f64, f: impl Fn(f64) -> f64) -> f64 {
     sum / mass.max(1e-300)
 }
 
+/// A coordinate of a unit vector in `d` dimensions, with its probabilities.
+fn coordinates(d: f64, panels: usize) -> Vec<(f64, f64)> {
+    let top = d.sqrt().min(7.0);
+    let power = 0.5 * (d.max(3.0) - 3.0);
+    let mut nodes: Vec<(f64, f64)> = legendre(-top, 0.0, panels)
+        .chain(legendre(0.0, top, panels))
+        .map(|(x, w)| (x / d.sqrt(), w * (power * (-(x * x / d)).ln_1p()).exp()))
+        .collect();
+    let mass: f64 = nodes.iter().map(|n| n.1).sum();
+    nodes.iter_mut().for_each(|n| n.1 /= mass);
+    nodes
+}
+
+/// Component of an input along a direction of length `sqrt d`, over that length: of a unit vector, or a
+/// normal one where inputs keep their length.
+fn components(d: f64, rms: bool, panels: usize) -> Vec<(f64, f64)> {
+    if rms {
+        return coordinates(d, panels);
+    }
+    let whole = 1e12;
+    let scale = (whole / d).sqrt();
+    let normal = coordinates(whole, panels);
+    normal.into_iter().map(|(x, w)| (x * scale, w)).collect()
+}
+
 /// `E |J w|^2 phi'(g)^2 (phi(g') - c_0)^2` over the weights `w` of one hidden unit, `g` and `g'`
 /// their components along the inputs of two samples (note, eq. 6). Given `w` these are independent,
 /// but the length of `w` is common to both, and so is its component along the mean embedding.
 fn width_power(mlp: &Mlp, centre: f64, scale: f64, background: f64, d: f64, rms: bool) -> f64 {
     let phi = mlp.activation;
     let across = d - 1.0;
-    let top = across.sqrt().min(7.0);
-    let power = 0.5 * (across.max(3.0) - 3.0);
-    let mut coordinates: Vec<(f64, f64)> = legendre(-top, 0.0, 4)
-        .chain(legendre(0.0, top, 4))
-        .map(|(x, w)| {
-            (
-                x / across.sqrt(),
-                w * (power * (-(x * x / across)).ln_1p()).exp(),
-            )
-        })
-        .collect();
-    let mass: f64 = coordinates.iter().map(|n| n.1).sum();
-    coordinates.iter_mut().for_each(|n| n.1 /= mass);
+    let coordinates = components(across, rms, 4);
     let mean = background.sqrt();
     let sd = (1.0 - background) * ((1.0 - 0.5 * background) / d).sqrt();
     let mut total = 0.0;
@@ -203,6 +237,155 @@ fn width_power(mlp: &Mlp, centre: f64, scale: f64, background: f64, d: f64, rms:
         }
     }
     total
+}
+
+/// Width noise of sums over the samples of two labels or of one, as squared lengths (note, eq. 6b).
+/// Pairs of samples are told apart by what two of them have in common: all, the reader, the sample
+/// that is read, or the labels only.
+#[derive(Debug, Clone, Copy, Default)]
+struct Classes {
+    /// Samples of one label: read within sequences, all and the reader in common.
+    within: [f64; 2],
+    /// In the class means: all, the reader, the read, the label in common.
+    means: [f64; 4],
+    /// In the class means, with the swapped pair: all and one sample in common.
+    swapped: [f64; 2],
+    /// Samples of two labels: read within sequences, the reader in common.
+    apart_within: f64,
+    /// In the class means: the reader, the read, the labels in common.
+    apart_means: [f64; 3],
+    /// What a label's token reads of itself: relative variance with the label, and with the read
+    /// sample in common.
+    own: [f64; 2],
+}
+
+impl Classes {
+    fn scaled(mut self, by: f64) -> Self {
+        let parts = self.within.iter_mut().chain(&mut self.means);
+        let parts = parts.chain(&mut self.swapped).chain(&mut self.apart_means);
+        parts.for_each(|x| *x *= by);
+        self.own.iter_mut().for_each(|x| *x *= by);
+        self.apart_within *= by;
+        self
+    }
+
+    /// `share` is the squared length of the common token over that of an input.
+    fn of(mlp: &Mlp, p: &Profile, scale: f64, s: &Setting, power: f64) -> Self {
+        let phi = mlp.activation;
+        let (d, len) = (s.dim_in as f64, s.len as f64);
+        let share = 1.0 / (len * len * power);
+        let (a, b) = (share.sqrt(), (1.0 - share).sqrt());
+        let across = d - 1.0;
+        let coordinates = components(across, mlp.input == MlpInput::Rms, 2);
+        // Overlap of the two samples without the token, which the reader has elsewhere.
+        let common = share / b;
+        let mut c = Classes::default();
+        let (mut row, mut signal, mut own) = (0.0, 0.0, 0.0);
+        let top = 7.0;
+        let tokens: Vec<(f64, f64)> = legendre(-top, 0.0, 2)
+            .chain(legendre(0.0, top, 2))
+            .map(|(x, w)| (x, w * crate::gauss::pdf(x)))
+            .collect();
+        let project = f64::from(u8::from(mlp.input == MlpInput::Rms));
+        // A token is read less what all positions read; a normalised layer's gradient has none of that.
+        let positions = if mlp.input == MlpInput::Rms {
+            a
+        } else {
+            1.0 / (a * len)
+        };
+        for (length, wl) in chi_nodes(across, 1.0, 1) {
+            // Given the length of `w`, samples of different labels are independent.
+            let (mut apart, mut scores) = ([0.0; 6], [0.0; 2]);
+            for &(x, wx) in &tokens {
+                let longer = (length * length + x * x) / d - 1.0;
+                // What the other sample has of a given component of the reader.
+                let shared =
+                    [1, 2, 3, 4].map(|k| common.powi(k) * p.at_length(k as usize, longer, d));
+                // Means over one sample given `w` and the token.
+                let (mut f1, mut f2, mut h2, mut h1, mut j2) = (0.0, 0.0, 0.0, 0.0, 0.0);
+                let (mut informative, mut elsewhere) = (0.0, 0.0);
+                let (mut h, mut fj, mut hf, mut j) = ([0.0; 2], [0.0; 2], [0.0; 2], [0.0; 2]);
+                for &(y, w) in &coordinates {
+                    let g = a * x + b * length * y;
+                    let f = phi.value(scale * g);
+                    let slope = scale * phi.derivative(scale * g);
+                    // `J w` along the token and along the rest of `w`, and its squared length.
+                    let v = [x - project * a * g, length - project * b * y * g];
+                    let square = length * length + x * x - project * g * g;
+                    f1 += w * f;
+                    f2 += w * f * f;
+                    h1 += w * slope * square;
+                    h2 += w * slope * slope * square;
+                    let t = length * y;
+                    let t2 = t * t;
+                    // By Hermite polynomials over the root of the factorial.
+                    let read = shared[0] * t
+                        + shared[1] * (t2 - 1.0) / 2f64.sqrt()
+                        + shared[2] * t * (t2 - 3.0) / 6f64.sqrt()
+                        + shared[3] * (t2 * (t2 - 6.0) + 3.0) / 24f64.sqrt();
+                    let score = slope * (x - positions * g);
+                    informative += w * score;
+                    elsewhere += w * score * read;
+                    j2 += w * square;
+                    for i in 0..2 {
+                        h[i] += w * slope * v[i];
+                        fj[i] += w * f * v[i];
+                        hf[i] += w * slope * f * v[i];
+                        j[i] += w * v[i];
+                    }
+                }
+                // What is the same for all labels is read with imbalance only.
+                let value = p.at_length(0, longer, d);
+                let slope = p.at_length(1, longer, d);
+                let mean = f1 - value;
+                let bent = mean - p.c[1] * a * x;
+                let square = f2 - 2.0 * value * f1 + value * value;
+                let rest2 = h2 - 2.0 * slope * h1 + slope * slope * j2;
+                let rest = [0, 1].map(|i| h[i] - slope * j[i]);
+                let both = [0, 1].map(|i| hf[i] - value * h[i] - slope * (fj[i] - value * j[i]));
+                let length2 = rest[0] * rest[0] + rest[1] * rest[1];
+                let w = wl * wx;
+                c.within[0] += w * h2 * square;
+                c.within[1] += w * h2 * bent * bent;
+                c.means[0] += w * rest2 * square;
+                c.means[1] += w * rest2 * mean * mean;
+                c.means[2] += w * length2 * square;
+                c.means[3] += w * length2 * mean * mean;
+                c.swapped[0] += w * (both[0] * both[0] + both[1] * both[1]);
+                c.swapped[1] += w * (both[0] * rest[0] + both[1] * rest[1]) * mean;
+                row += w * rest[1] / length * mean;
+                signal += w * informative * mean;
+                let score = informative * mean + (len - 1.0) * elsewhere;
+                scores[0] += wx * score;
+                scores[1] += wx * score * score;
+                c.own[1] += w * informative * informative * (square - mean * mean);
+                let parts = [h2, rest2, length2, square, mean * mean, bent * bent];
+                for (sum, part) in apart.iter_mut().zip(parts) {
+                    *sum += wx * part;
+                }
+            }
+            // What all tokens have alike does not tell them apart.
+            own += wl * (scores[1] - scores[0] * scores[0]);
+            let [h2, rest2, length2, square, mean2, bent2] = apart;
+            c.apart_within += wl * h2 * bent2;
+            c.apart_means[0] += wl * rest2 * mean2;
+            c.apart_means[1] += wl * length2 * square;
+            c.apart_means[2] += wl * length2 * mean2;
+        }
+        // The mean row of the weights has a term of its own, and is none if the rows are balanced.
+        let row = row * row * across;
+        for part in c.means.iter_mut().chain(&mut c.swapped) {
+            *part -= row;
+        }
+        // A kernel without a slope has no signal that could scatter.
+        let signal = signal * signal;
+        c.own = if signal > 1e-18 * own {
+            [own / signal, c.own[1] / signal]
+        } else {
+            [0.0; 2]
+        };
+        c
+    }
 }
 
 /// Inputs of two samples that share a direction, as lengths along it and across it:
@@ -255,6 +438,71 @@ impl Pairs {
     }
 }
 
+/// A row of `W` of another length.
+struct Row {
+    /// Probability times squared length, relative to the mean.
+    weight: f64,
+    /// Along a direction: slope of a sample's own gradient, and of that between two samples by powers
+    /// of their overlap.
+    own: f64,
+    pair: [f64; ORDER - 1],
+}
+
+impl Row {
+    fn all(mlp: &Mlp, p: &Profile, scale: f64, d: f64) -> [Row; LENGTHS] {
+        let nodes: Vec<(f64, f64)> = components(d, mlp.input == MlpInput::Rms, 2)
+            .into_iter()
+            .map(|(x, w)| (x * d.sqrt(), w))
+            .collect();
+        // Orthonormal polynomials of the component.
+        let mut basis: Vec<[f64; DEGREES]> = vec![[1.0; DEGREES]; nodes.len()];
+        let mut below = 0.0;
+        for k in 1..DEGREES {
+            let next = |t: f64, b: &[f64; DEGREES]| {
+                t * b[k - 1] - if k > 1 { below * b[k - 2] } else { 0.0 }
+            };
+            let norm = nodes
+                .iter()
+                .zip(&basis)
+                .map(|(&(t, w), b)| w * next(t, b).powi(2))
+                .sum::<f64>()
+                .sqrt();
+            for (&(t, _), b) in nodes.iter().zip(&mut basis) {
+                b[k] = next(t, b) / norm;
+            }
+            below = norm;
+        }
+        let lengths = norm_nodes(&HERMITE_5, 2.0 / d);
+        std::array::from_fn(|i| {
+            let (square, weight) = lengths[i];
+            let length = square.sqrt();
+            let (mut own, mut f, mut g) = (0.0, [0.0; DEGREES], [0.0; DEGREES]);
+            for (&(t, w), b) in nodes.iter().zip(&basis) {
+                let value = mlp.activation.value(scale * length * t);
+                let slope = scale * mlp.activation.derivative(scale * length * t);
+                own += w * t * value * slope / length;
+                for k in 0..DEGREES {
+                    f[k] += w * value * b[k];
+                    g[k] += w * slope * b[k];
+                }
+            }
+            let pair = std::array::from_fn(|k| {
+                let next = (k + 1) as f64;
+                if k + 1 < DEGREES {
+                    next.sqrt() * (g[k] * f[k + 1] + g[k + 1] * f[k]) / length
+                } else {
+                    next * p.c[k + 1].powi(2) + (next * (next + 1.0)).sqrt() * p.c[k] * p.c[k + 2]
+                }
+            });
+            Row {
+                weight: weight * square,
+                own,
+                pair,
+            }
+        })
+    }
+}
+
 /// What of [`Response`] does not depend on the length of the mean embedding.
 struct Units {
     p: Profile,
@@ -264,6 +512,8 @@ struct Units {
     /// `E x^2 phi phi'`.
     second: f64,
     own_width: [[f64; 2]; 2],
+    classes: Classes,
+    rows: [Row; LENGTHS],
 }
 
 /// Mean squared length of an input, and the overlaps of the inputs of two samples of different and of
@@ -275,6 +525,12 @@ fn inputs(s: &Setting, mean: f64, token: f64) -> (f64, f64, f64) {
     let background = mean / v;
     let same = (mu * (1.0 + 1.0 / len) + token / (len * len)).min(power);
     (power, background / power, same / power)
+}
+
+/// The dimension that overlaps of inputs see: two samples also share tokens, which adds `1/V` to the
+/// variance `1/d` of an overlap.
+fn overlap_dimension(s: &Setting) -> f64 {
+    1.0 / (1.0 / s.dim_in as f64 + 1.0 / s.vocab as f64)
 }
 
 impl Units {
@@ -292,19 +548,29 @@ impl Units {
             })
             .sum();
         Units {
+            classes: Classes::of(mlp, &p, scale, s, power),
+            rows: Row::all(mlp, &p, scale, d),
             width: width_power(mlp, p.c[0], scale, background, d, rms),
             second,
-            own_width: own_power(mlp, &p, scale),
-            pairs: Pairs::new(d),
+            own_width: own_power(mlp, &p, scale, d),
+            pairs: Pairs::new(overlap_dimension(s)),
             p,
         }
     }
 }
 
 impl Response {
+    fn over_rows(&self, f: impl Fn([f64; 3]) -> f64) -> f64 {
+        self.mean_width
+            .iter()
+            .map(|&(w, weights)| w * f(weights))
+            .sum()
+    }
+
     /// At a squared length `mean/V` of the mean embedding.
     fn of(s: &Setting, mlp: &Mlp, units: &Units, mean: f64) -> Self {
         let (len, d) = (s.len as f64, s.dim_in as f64);
+        let spread = overlap_dimension(s);
         let rms = mlp.input == MlpInput::Rms;
         let (power, background, same) = inputs(s, mean, 1.0);
         let p = &units.p;
@@ -332,11 +598,29 @@ impl Response {
                 sum * rho + (k as f64 + 1.0).sqrt() * p.c[k] * p.c[k + 1]
             })
         };
-        let slope = p.kernel_slope(background);
         let tangent = |rho: f64| if rms { 1.0 - rho * rho } else { 1.0 };
-        let rough = over_overlaps(background, d, |rho| {
+        // What all readers see alike of a sample: the kernel's part of degree one over the overlaps
+        // (note, eq. 3a).
+        let slope = if rms {
+            let whole = over_overlaps(background, spread, tangent);
+            over_overlaps(background, spread, |rho| p.kernel_slope(rho) * tangent(rho)) / whole
+        } else {
+            let apart = radial(background);
+            over_overlaps(background, spread, |rho| {
+                p.kernel_slope(rho) + (rho - background) * (radial(rho) - apart)
+            })
+        };
+        let rough = over_overlaps(background, spread, |rho| {
             p.kernel_slope(rho).powi(2) * tangent(rho)
         }) - slope * slope;
+        let mates_rough = {
+            let square = over_overlaps(same, spread, |rho| {
+                p.kernel_slope(rho).powi(2) * tangent(rho)
+            });
+            let mean = over_overlaps(same, spread, |rho| p.kernel_slope(rho) * tangent(rho))
+                / over_overlaps(same, spread, tangent);
+            (square - mean * mean).max(0.0)
+        };
         let shared = |rho: f64| units.pairs.shared(rho, |r| p.kernel_slope(r));
         // The score of the informative position, and how it follows the squared length of its token.
         let steep = p.kernel_slope(same);
@@ -359,7 +643,7 @@ impl Response {
         } else {
             let more = (curvature(same) + third(same)) / (steep * len * len * power);
             (
-                over_overlaps(same, d, |rho| p.kernel_slope(rho)),
+                over_overlaps(same, spread, |rho| p.kernel_slope(rho)),
                 1.0 + if steep > 0.0 { more } else { 0.0 },
             )
         };
@@ -403,13 +687,24 @@ impl Response {
                 p.kernel_slope(rho) + radial(rho)
             }
         };
-        let width_pair = |rho: f64| (p.kernel_slope(rho) + radial(rho)) * one;
+        // Rows of `W` differ in length, and high degrees follow it (note, section 3).
+        let width_pair =
+            |row: &Row, rho: f64| one * row.pair.iter().rev().fold(0.0, |sum, c| sum * rho + c);
+        let mean_width = units.rows.each_ref().map(|row| {
+            let apart = width_pair(row, background);
+            let label = width_pair(row, same) - apart;
+            (row.weight, [row.own * two, apart, label])
+        });
         let both = inverse * inverse * if rms { 1.0 - 1.0 / d } else { 1.0 };
         Response {
             gain: 1.0 / power,
             slope,
             linear,
-            reader: reading(background),
+            reader: if rms {
+                -background * slope
+            } else {
+                radial(background)
+            },
             own_slope: if rms {
                 0.0
             } else {
@@ -436,16 +731,14 @@ impl Response {
                 mean_pair(background),
                 mean_pair(same) - mean_pair(background),
             ],
-            mean_width: [
-                p.radial * two,
-                width_pair(background),
-                width_pair(same) - width_pair(background),
-            ],
+            mean_width,
             swap: {
                 let constant = p.c[0] * p.c[1];
                 let rest = p.product - constant;
                 [d / m * rest * rest, d / m * 2.0 * constant * rest]
             },
+            classes: units.classes.scaled(inverse_square / m),
+            mates_rough,
             slope_square: p.slope_square,
             inverse_m: 1.0 / m,
             row_mean: f64::from(u8::from(mlp.rows == MlpRows::Gaussian)),
@@ -773,7 +1066,7 @@ impl Context {
             * l
             * l
             * g2
-            * self.meeting(r.mean_width, g)
+            * r.over_rows(|weights| self.meeting(weights, g))
             * r.inverse_m
             * (1.0 + d)
             * x.powers[1];
@@ -805,6 +1098,9 @@ impl Context {
         // squared length `rough gain`, for every pair.
         let rough = r.rough.max(-0.5 * r.slope * r.slope) * r.gain;
         let distinct = self.distinct_gram();
+        // Its parts from samples of one label and of two.
+        let mates = zo.diagonal_squared * labels.pairs / v;
+        let others = (distinct - mates).max(0.0);
         // Sums over the tokens of a sequence are read less their mean, and a position does not read
         // its own writing (attention-only note, *Means and norms*).
         let pair = x.token_pair - x.powers[2];
@@ -815,7 +1111,7 @@ impl Context {
         let gradient_noise = unit
             * (inv
                 * noise
-                * (slope2 * apart * r.inverse_square
+                * ((slope2 * apart + (signal2 - slope2) * mates) * r.inverse_square
                     + l * own_slope2 * zo.diagonal_squared * inv
                     + 2.0 * l * g2 * own_slope * r.reader * labels.imbalance)
                 * (flow(pair, zi.t2 * x.token) + l.powi(3) / len * swap)
@@ -824,7 +1120,7 @@ impl Context {
                 + own_slope2 * zo.diagonal_squared * inv.powi(3) * l / len.powi(5) * x.token
                 // A sample reads its own tokens with z_v^T Q z_v, which scatters with the width; what
                 // its gradient holds along its own input for any partner reads label imbalance.
-                + g2 * (r.mean_width[0] - r.mean_width[1] + r.slope).powi(2)
+                + g2 * r.over_rows(|w| (w[0] - w[1] + r.slope).powi(2))
                     * 2.0
                     * r.inverse_m
                     * (l / len * inv).powi(2)
@@ -832,8 +1128,7 @@ impl Context {
                     / v
                 + inv
                     * inv
-                    * distinct
-                    * rough
+                    * (others * rough + mates * r.mates_rough * r.gain)
                     * r.inverse_square
                     * (flow(x.token_pair, zi.t2 * x.token) + l * l * x.powers[2]));
         // An isotropic vector for every pair: read within sequences, and in the class means. There
@@ -846,21 +1141,50 @@ impl Context {
         let own = r.own_width.map(|[square, along]| {
             inv * inv * (inv * zo.diagonal_squared * square + 2.0 * labels.imbalance * along)
         });
+        // Sums over the samples of a label: with `n` samples of it, pairs of pairs have all, one sample or
+        // the label only in common.
+        let c = &r.classes;
+        let rn = v * inv;
+        let fourth = labels.square_variance + labels.square * labels.square;
+        let three = (labels.cube - 3.0 * rn * labels.square + 2.0 * rn * rn).max(0.0);
+        let four = (fourth - 6.0 * rn * labels.cube + 11.0 * rn * rn * labels.square
+            - 6.0 * rn.powi(3))
+        .max(0.0);
+        let counts = zo.diagonal_squared / v.powi(3);
+        let [two, three, four] = [rn * rn * labels.pairs, rn * three, four].map(|x| counts * x);
+        let own_noise = three * v * v * signal2 * c.own[1];
+        let one_label = [
+            two * c.within[0] + three * c.within[1],
+            two * (c.means[0] + c.swapped[0])
+                + three * (c.means[1] + c.means[2] + 2.0 * c.swapped[1])
+                + four * c.means[3],
+        ];
+        let common_label = labels.pairs / v;
+        let two_labels = [
+            others * inv * common_label * c.apart_within,
+            others
+                * common_label
+                * (inv * (c.apart_means[0] + c.apart_means[1]) + common_label * c.apart_means[2]),
+        ];
         let mlp_noise = unit
             * r.gain
             * (within
-                * (inv * inv * distinct * pairs
+                * (inv * inv * others * pairs
+                    + one_label[0]
+                    + two_labels[0]
                     + own[0]
                     + inv * whole * (constant - (1.0 - r.row_mean) * row))
                 + means
-                    * (inv * inv * distinct * (pairs - common)
+                    * (inv * inv * others * (pairs - common)
+                        + one_label[1].max(0.0)
+                        + two_labels[1]
                         + own[1]
                         + inv * whole * (common + constant - row)
-                        + inv * (inv * distinct * r.swap[0] + whole * r.swap[1])));
+                        + inv * (inv * others * r.swap[0] + whole * r.swap[1])));
         // The slope's square times `weighted`, and what a Wishart matrix adds to it.
         let weighted2 = slope2 * labels.square * s2
             + zo.diagonal_squared / v
-                * (g2 * self.own_cube(own_slope, r.slope) - slope2 * labels.square);
+                * (g2 * self.own_cube(own_slope, r.signal) - slope2 * labels.square);
         let signal_noise = unit / (len * len * v)
             * (inv
                 * flow(
@@ -871,7 +1195,8 @@ impl Context {
                     * noise
                     * (weighted2 * (pair + 2.0 * swap)
                         + weighted * wishart * (x.token_pair + iso)))
-            + g2 * self.own_cube(own_slope, r.signal) * l * inv * x.token / len;
+            + g2 * self.own_cube(own_slope, r.signal) * l * inv * x.token / len
+            + l * l * x.token * own_noise;
         let signal_bias = unit * l.powi(4) / (len * len * v)
             * (g2 * self.entry_weighted(weights) * x.powers[2]
                 + entry * wishart * (x.powers[2] + x.powers[1]))
@@ -886,8 +1211,7 @@ impl Context {
         };
         // |z_v|^2 becomes z_v^T Q z_v.
         // It follows the length with a slope of its own, in which the token counts wherever it stands.
-        let by_width =
-            2.0 * r.inverse_m * r.linear.powi(2) / (r.signal * r.signal).max(f64::MIN_POSITIVE);
+        let by_width = c.own[0];
         let [alone, everywhere] = r.norm_slope;
         let norms = |slope: f64| {
             let input = zi.norm_variance * slope * slope + by_width;
@@ -1268,6 +1592,148 @@ mod tests {
                 (stated / exact - 1.0).abs() < 0.02,
                 "{activation} {stated} {exact}"
             );
+        }
+    }
+
+    /// `(k - 1)`-fold powers of the overlap have a part that is linear in it: of the kernel `rho^3` the
+    /// readers see `3/(d + 2)` alike. The slope at the mean overlap is 0.
+    #[test]
+    fn readers_share_the_linear_part_of_a_cubic_kernel() {
+        for d in [16, 96] {
+            let cubic = "hermite:0,0,0,1".parse().unwrap();
+            let (s, mlp) = unit_series(d, true, cubic, 4);
+            let r = Response::of(&s, &mlp, &Units::new(&s, &mlp), 1.0);
+            let exact = 3.0 / (d as f64 + 2.0);
+            // The overlap is taken to be normal, which is right to 1/d.
+            let allowed = 2.0 / d as f64;
+            assert!((r.slope / exact - 1.0).abs() < allowed, "{d} {}", r.slope);
+        }
+    }
+
+    /// Samples share tokens, so that their overlap scatters more than that of random directions: twice as
+    /// much at V = d.
+    #[test]
+    fn shared_tokens_add_to_the_scatter_of_overlaps() {
+        let (v, d, len, draws) = (48usize, 48usize, 12usize, 6000);
+        let mut rng = Lcg(41);
+        let (mut mean, mut square) = (0.0, 0.0);
+        let power = (len as f64).recip();
+        for _ in 0..draws {
+            let z = rng.table(v, d, true);
+            let mu: Vec<f64> = (0..d)
+                .map(|a| z.iter().map(|row| row[a]).sum::<f64>() / v as f64)
+                .collect();
+            let mut input = || -> Vec<f64> {
+                let tokens: Vec<usize> = (0..len).map(|_| rng.below(v)).collect();
+                (0..d)
+                    .map(|a| tokens.iter().map(|&t| z[t][a]).sum::<f64>() / len as f64 - mu[a])
+                    .collect()
+            };
+            let (one, two) = (input(), input());
+            let overlap = dot(&one, &two) / power;
+            mean += overlap / f64::from(draws);
+            square += overlap * overlap / f64::from(draws);
+        }
+        let s = Setting::new(v, d, len, 64);
+        let stated = 1.0 / overlap_dimension(&s);
+        // Centred tokens have the mean square 1 - 1/V.
+        let ratio = (square - mean * mean) / stated / (1.0 - 1.0 / v as f64).powi(2);
+        assert!((ratio - 1.0).abs() < 0.08, "{ratio}");
+        assert!(stated > 1.9 / d as f64);
+    }
+
+    /// Mean square over the rows of `W` of what a sample's own gradient holds along a direction, cubic
+    /// activation: exact by the moments of a coordinate of a direction. At one length of the rows it
+    /// is less than a half.
+    #[test]
+    fn long_rows_carry_the_own_gradient() {
+        let d = 24usize;
+        let cubic = "hermite:0,0,0,1".parse().unwrap();
+        let (s, mlp) = unit_series(d, true, cubic, 8);
+        let units = Units::new(&s, &mlp);
+        let stated: f64 = units.rows.iter().map(|r| r.weight * r.own * r.own).sum();
+        let d = d as f64;
+        // E g phi phi' / l, phi phi' = (g^5 - 4 g^3 + 3 g)/2, g = l sqrt d times a coordinate.
+        let fourth = 3.0 * d / (d + 2.0);
+        let sixth = 5.0 * fourth * d / (d + 4.0);
+        let exact: f64 = chi_nodes(d, d, 8)
+            .iter()
+            .map(|&(l, w)| {
+                let q = l * l;
+                w * q * (0.5 * (sixth * q * q - 4.0 * fourth * q + 3.0)).powi(2)
+            })
+            .sum();
+        assert!((stated / exact - 1.0).abs() < 0.03, "{stated} {exact}");
+        assert!(units.p.radial.powi(2) < 0.6 * exact, "{}", units.p.radial);
+    }
+
+    /// Scatter over units of what a token reads of itself, cubic activation, by integrals over both samples
+    /// and the row. It is more than twice that in the informative position alone.
+    #[test]
+    fn units_differ_in_what_a_token_reads_of_itself() {
+        let (d, len) = (20usize, 10usize);
+        let phi: Activation = "hermite:0,0,0,1".parse().unwrap();
+        let (s, mlp) = unit_series(d, true, phi, len);
+        let stated = Units::new(&s, &mlp).classes.own[0];
+        let share = 1.0 / len as f64;
+        let (a, b) = (share.sqrt(), (1.0 - share).sqrt());
+        let last = (1.0 - 2.0 * share).sqrt();
+        let nodes = coordinates(d as f64, 2);
+        let average = |length: f64, f: &dyn Fn(f64) -> f64| {
+            nodes.iter().map(|&(c, w)| w * f(length * c)).sum::<f64>()
+        };
+        let score = |length: f64, x: f64| {
+            let centre = average(length, &|g| phi.value(g));
+            // What a sample reads whose component is made of `part` and a rest, and what is there.
+            let reads = |part: f64, rest: f64| {
+                average(length, &|g| {
+                    let g = part + rest * g;
+                    (x - a * g) * phi.derivative(g)
+                })
+            };
+            let held = |token: f64| average(length, &|g| phi.value(a * token + b * g)) - centre;
+            // Both samples have the token; both have another one, the reader this one.
+            let near = reads(a * x, b) * held(x);
+            let far = average(length, &|y| reads(a * (x + y), last) * held(y));
+            (near, near + (len as f64 - 1.0) * far)
+        };
+        let (mut mean, mut everywhere, mut alone) = (0.0, 0.0, 0.0);
+        for (length, wl) in chi_nodes(d as f64, 1.0, 2) {
+            let mut sums = [0.0; 4];
+            for &(c, w) in &coordinates(d as f64, 4) {
+                let (near, all) = score(length, length * c);
+                for (sum, x) in sums.iter_mut().zip([near, near * near, all, all * all]) {
+                    *sum += w * x;
+                }
+            }
+            mean += wl * sums[0];
+            alone += wl * (sums[1] - sums[0] * sums[0]);
+            everywhere += wl * (sums[3] - sums[2] * sums[2]);
+        }
+        let exact = everywhere / (mean * mean);
+        assert!((stated / exact - 1.0).abs() < 0.15, "{stated} {exact}");
+        assert!(everywhere > 2.0 * alone, "{everywhere} {alone}");
+    }
+
+    /// Width noise of sums over one label's samples: exact for a quadratic activation at large
+    /// dimension. Pairs of pairs with a common reader, and with nothing but the label in common.
+    #[test]
+    fn width_noise_of_a_label_is_exact() {
+        let (d, len) = (4000usize, 8usize);
+        let (s, mlp) = unit_series(d, true, Activation::HERMITE_2, len);
+        let c = Units::new(&s, &mlp).classes;
+        let rho = 1.0 / len as f64;
+        // Over the token x and the rest: phi' = sqrt 2 g and means over one sample
+        // E phi = rho He_2(x)/sqrt 2, E phi' = sqrt(2 rho) x.
+        let all = d as f64 * 2.0 * (1.0 + 4.0 * rho * rho);
+        let reader = d as f64 * 2.0 * rho * rho * (1.0 + 4.0 * rho);
+        let label = d as f64 * 2.0 * rho.powi(3) * 5.0;
+        for (stated, exact) in [
+            (c.within[0], all),
+            (c.within[1], reader),
+            (c.means[3], label),
+        ] {
+            assert!((stated / exact - 1.0).abs() < 0.02, "{stated} {exact}");
         }
     }
 

@@ -104,6 +104,16 @@ impl Profile {
         self.square * self.slope_square / self.c[1].powi(4)
     }
 
+    /// `E phi^(k) / sqrt(k!)` over the directions of an input of squared length `1 + excess` in `d`
+    /// dimensions, to second order (note, eq. 4). Averaged over Gaussian inputs it is `c_k`.
+    pub(crate) fn at_length(&self, k: usize, excess: f64, d: f64) -> f64 {
+        let c = |k: usize| self.c.get(k).copied().unwrap_or(0.0);
+        let [a, b, e, f] = [1, 2, 3, 4].map(|i| (k + i) as f64);
+        let second = excess * excess - 2.0 / d * (1.0 + 2.0 * excess);
+        c(k) + 0.5 * excess * (a * b).sqrt() * c(k + 2)
+            + 0.125 * second * (a * b * e * f).sqrt() * c(k + 4)
+    }
+
     /// Derivative of the kernel `sum_k c_k^2 rho^k` with respect to the overlap.
     #[must_use]
     pub fn kernel_slope(&self, rho: f64) -> f64 {
@@ -173,6 +183,28 @@ mod tests {
         close(he2.fourth, 15.0, "fourth");
         close(he2.radial, 2.0, "om");
         close(he2.kernel_slope(0.25), 0.5, "slope of the kernel");
+    }
+
+    /// On a sphere of another length a quartic polynomial has a mean, a quadratic part of another size, and
+    /// so on (eq. 4).
+    #[test]
+    fn coefficients_follow_the_length() {
+        let quartic = Activation::Hermite {
+            coefficients: [0.0, 0.0, 0.0, 0.0, 1.0],
+        };
+        let p = Profile::of(quartic, 1.0);
+        let d = 24.0;
+        for excess in [-0.3f64, 0.0, 0.4] {
+            let q = 1.0 + excess;
+            // Second and fourth moment of the component.
+            let fourth = 3.0 * d / (d + 2.0) * q * q;
+            let mean = (fourth - 6.0 * q + 3.0) / 24f64.sqrt();
+            let second = (12.0 * q - 12.0) / 24f64.sqrt() / 2f64.sqrt();
+            let allowed = 6.0 / (d * 24f64.sqrt()) * (excess * excess + 2.0 / d);
+            let stated = p.at_length(0, excess, d);
+            assert!((stated - mean).abs() < allowed, "{excess} {stated} {mean}");
+            close(p.at_length(2, excess, d), second, "quadratic part");
+        }
     }
 
     #[test]
