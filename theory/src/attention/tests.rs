@@ -453,3 +453,128 @@ fn crosstalk_follows_the_signal_that_is_seen() {
         assert!((ratio - 1.0).abs() < 0.03, "x = {x}: {ratio}");
     }
 }
+
+#[test]
+fn token_scores_are_as_skewed_as_stated() {
+    // Third cumulant of the token scores by the definitions, less the trigger's crosstalk. Balanced
+    // labels have squared lengths and the occurrences that a sequence reads, iid ones also those that
+    // the imbalance reads, in that order the larger half each. Fails if one of the two is missing, by
+    // .25 and more, or half of one.
+    let (v, d, len, n, trials) = (100usize, 50usize, 40usize, 50usize, 1200);
+    for labels in [Labels::Balanced, Labels::Iid] {
+        let mut s = Setting::new(v, d, len, n as u64);
+        s.labels = labels;
+        let mut rng = Lcg(41);
+        let (mut drawn, mut square, mut stated) = (0.0, 0.0, 0.0);
+        for _ in 0..trials {
+            let (z, out) = (rng.table(v, d, false), rng.table(v, d, false));
+            let classes: Vec<usize> = (0..n)
+                .map(|m| match labels {
+                    Labels::Balanced => m,
+                    Labels::Iid => rng.below(v),
+                })
+                .collect();
+            let (middle, _) = mean_and_covariance(&out);
+            let centred =
+                |j: usize| -> Vec<f64> { out[j].iter().zip(&middle).map(|(a, b)| a - b).collect() };
+            let batch: Vec<Vec<usize>> = classes
+                .iter()
+                .map(|&y| {
+                    let mut tokens: Vec<usize> = (0..len).map(|_| rng.below(v)).collect();
+                    tokens[0] = y;
+                    tokens
+                })
+                .collect();
+            // V1, without the factor 1 / (N L), by rows of the output space.
+            let mut value = vec![vec![0.0; d]; d];
+            let mut pull = vec![0.0; d];
+            for (tokens, &y) in batch.iter().zip(&classes) {
+                let mut sum = vec![0.0; d];
+                for &t in tokens {
+                    for (a, b) in sum.iter_mut().zip(&z[t]) {
+                        *a += b;
+                    }
+                }
+                for (a, x) in centred(y).into_iter().enumerate() {
+                    pull[a] += x / n as f64;
+                    for (b, t) in sum.iter().enumerate() {
+                        value[a][b] += x * t;
+                    }
+                }
+            }
+            let mut query = vec![0.0; d];
+            for (tokens, &y) in batch.iter().zip(&classes) {
+                let mut read = vec![0.0; d];
+                for (x, row) in centred(y).iter().zip(&value) {
+                    for (a, b) in read.iter_mut().zip(row) {
+                        *a += x * b;
+                    }
+                }
+                let scores: Vec<f64> = tokens.iter().map(|&t| dot(&read, &z[t])).collect();
+                let mean = scores.iter().sum::<f64>() / len as f64;
+                for (score, &t) in scores.iter().zip(tokens) {
+                    for (a, b) in query.iter_mut().zip(&z[t]) {
+                        *a += (score - mean) * b;
+                    }
+                }
+            }
+            let unit = v as f64 / (n * n) as f64;
+            let scores: Vec<f64> = z.iter().map(|row| unit * dot(&query, row)).collect();
+            let mean = scores.iter().sum::<f64>() / v as f64;
+            let cube = scores.iter().map(|x| (x - mean).powi(3)).sum::<f64>() / v as f64;
+            drawn += cube / f64::from(trials);
+            square += cube * cube / f64::from(trials);
+            let imbalance = LabelMoments::of(&s).imbalance;
+            let known = dot(&pull, &pull) / imbalance;
+            stated += TrialBudget::new(&s, known).cube / f64::from(trials);
+        }
+        let error = ((square - drawn * drawn) / f64::from(trials)).sqrt();
+        assert!(
+            (drawn - stated).abs() < 3.0 * error + 0.1 * stated,
+            "{labels:?}: drawn {drawn} +- {error}, stated {stated}"
+        );
+    }
+}
+
+#[test]
+fn signal_follows_the_imbalance() {
+    // Pairs of samples of one class and the label imbalance seen through the outputs, drawn: slope of
+    // the first in the second, and what is left of its variance. Fails if they are taken as
+    // independent, or a factor 1.3 is wrong.
+    let (v, d, n, trials) = (60usize, 20usize, 40usize, 20_000);
+    let s = Setting::new(v, d, 30, n as u64);
+    let mut rng = Lcg(43);
+    let (mut pairs, mut pulls) = (Vec::new(), Vec::new());
+    for _ in 0..trials {
+        let out = rng.table(v, d, false);
+        let mut count = vec![0.0; v];
+        for _ in 0..n {
+            count[rng.below(v)] += 1.0;
+        }
+        let mut pull = vec![0.0; d];
+        for (k, row) in count.iter().zip(&out) {
+            for (a, x) in pull.iter_mut().zip(row) {
+                *a += (k / n as f64 - 1.0 / v as f64) * x;
+            }
+        }
+        let twice: f64 = count.iter().map(|k| k * (k - 1.0)).sum();
+        pairs.push(v as f64 * twice / (n * n) as f64);
+        pulls.push(dot(&pull, &pull) * n as f64);
+    }
+    let (mean_pairs, variance) = moments_of(&pairs);
+    let (mean_pull, spread) = moments_of(&pulls);
+    let covariance = pairs
+        .iter()
+        .zip(&pulls)
+        .map(|(a, b)| (a - mean_pairs) * (b - mean_pull))
+        .sum::<f64>()
+        / f64::from(trials);
+    let context = Context::new(&s);
+    let slope = context.pairs_by_imbalance() / context.l;
+    let ratio = covariance / spread / slope;
+    assert!((ratio - 1.0).abs() < 0.1, "{ratio}");
+    let explained = covariance * covariance / spread / variance;
+    let stated = slope * slope * imbalance_fluctuation(&context.zo);
+    let ratio = explained * context.labels.pair_sum_variance / stated;
+    assert!((ratio - 1.0).abs() < 0.15, "{ratio}");
+}
