@@ -245,6 +245,36 @@ impl Context {
         (v * len).powi(2) * labels.inverse_n.powi(4) * self.zo.diagonal_squared * l * mean
     }
 
+    /// What a sample that reads itself leaves beyond the terms and covariances at finite length, where
+    /// tokens interfere (note, eq. 34). 0 for inputs that do not.
+    fn own_reading(&self, x: &Metric) -> f64 {
+        let Context {
+            zi,
+            zo,
+            labels,
+            v,
+            len,
+            l,
+            ..
+        } = self;
+        if zi.overlap == 0.0 || labels.inverse_n == 0.0 {
+            return 0.0;
+        }
+        // The centring over labels takes part of the last covariance of (25), while classes are single.
+        let single = (1.0 - 1.0 / (v * labels.inverse_n)).max(0.0);
+        let pair = x.token_pair - x.powers[2];
+        let flow = l * l * pair + zi.t2 * x.token / len;
+        let swap = zi.t2_or_one() * x.token / v;
+        let norms = (zi.norm_variance + zo.norm_variance) * x.token;
+        let stated = l.powi(3) * flow
+            + (l * flow + l.powi(3) * (pair - 2.0 * single * x.powers[1])) / len
+            + (l / len).powi(2) * norms
+            + (l.powi(5) + 2.0 * l.powi(3) / len) * swap;
+        let others = 1.0 - 2.0 / len;
+        let exact = l * others * (pair + others * swap) + l / len * zi.norm_variance * x.token;
+        (v * len).powi(2) * labels.inverse_n.powi(3) * zo.diagonal_squared * (exact - stated)
+    }
+
     /// Coefficient of `-Sigma mu` that unit-length inputs leave (note, eq. 28): the third cumulant
     /// of tokens on a sphere, `E x |x|^2 = -2 Sigma mu`, met by a sample that reads itself and by
     /// class mates through their common token. 0 for other inputs.
@@ -406,7 +436,7 @@ impl Context {
         let along_noise = 2.0 * cross / (l * len)
             - 2.0 * len * l.powi(3) * inv * (labels.cube - labels.square) * x.powers[1]
             - 2.0 * v * l * inv * inv * labels.square * x.token / len;
-        let finite = self.finite_length() * x.token;
+        let finite = self.finite_length() * x.token + self.own_reading(x);
         Terms {
             variance: [
                 mean_bias,
@@ -513,6 +543,13 @@ impl Context {
                 + 4.0 * v * self.entry() * zi.overlap);
         l * l * (labels.pair_sum_variance + population + sequence + bias + flow + carried)
     }
+}
+
+/// What (34) of the note adds to the interference: the budget through a hidden layer has no such part.
+#[cfg(test)]
+pub(crate) fn own_reading(s: &Setting) -> f64 {
+    let c = Context::new(s);
+    c.own_reading(&Metric::tokens(&c.zi))
 }
 
 /// The budget at a setting (note, section 3).
