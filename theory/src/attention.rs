@@ -245,6 +245,36 @@ impl Context {
         (v * len).powi(2) * labels.inverse_n.powi(4) * self.zo.diagonal_squared * l * mean
     }
 
+    /// What a sample that reads itself leaves beyond the terms and covariances at finite length, where
+    /// tokens interfere (note, eq. 34). 0 for inputs that do not.
+    fn own_reading(&self, x: &Metric) -> f64 {
+        let Context {
+            zi,
+            zo,
+            labels,
+            v,
+            len,
+            l,
+            ..
+        } = self;
+        if zi.overlap == 0.0 || labels.inverse_n == 0.0 {
+            return 0.0;
+        }
+        // The centring over labels takes part of the last covariance of (25), while classes are single.
+        let single = (1.0 - 1.0 / (v * labels.inverse_n)).max(0.0);
+        let pair = x.token_pair - x.powers[2];
+        let flow = l * l * pair + zi.t2 * x.token / len;
+        let swap = zi.t2_or_one() * x.token / v;
+        let norms = (zi.norm_variance + zo.norm_variance) * x.token;
+        let stated = l.powi(3) * flow
+            + (l * flow + l.powi(3) * (pair - 2.0 * single * x.powers[1])) / len
+            + (l / len).powi(2) * norms
+            + (l.powi(5) + 2.0 * l.powi(3) / len) * swap;
+        let others = 1.0 - 2.0 / len;
+        let exact = l * others * (pair + others * swap) + l / len * zi.norm_variance * x.token;
+        (v * len).powi(2) * labels.inverse_n.powi(3) * zo.diagonal_squared * (exact - stated)
+    }
+
     /// Coefficient of `-Sigma mu` that unit-length inputs leave (note, eq. 28): the third cumulant
     /// of tokens on a sphere, `E x |x|^2 = -2 Sigma mu`, met by a sample that reads itself and by
     /// class mates through their common token. 0 for other inputs.
@@ -265,6 +295,47 @@ impl Context {
         }
         let loss = 2.0 / (self.v * (1.0 + 2.0 * z.overlap));
         loss * (1.0 + 2.0 * z.overlap * z.t2 / z.t3)
+    }
+
+    /// Third cumulant over tokens of `w' . z_v` at a given `g`, for inputs that interfere (note,
+    /// eq. 32), where `quiet` is the variance and `bias` what of it lies along the mean embedding.
+    /// 0 for inputs that do not.
+    fn third_cumulant(&self, g: f64, quiet: f64, bias: f64) -> f64 {
+        let Context {
+            zi,
+            zo,
+            labels,
+            v,
+            len,
+            l,
+            ..
+        } = self;
+        let (v, len, l) = (*v, *len, *l);
+        if zi.overlap == 0.0 || labels.inverse_n == 0.0 {
+            return 0.0;
+        }
+        let q = 1.0 / (zi.overlap * v);
+        // How the square of a token's score grows with its squared length.
+        let along = 1.0 + 2.0 * q * (1.0 + q) / (1.0 + 3.0 * q + q * q);
+        let flow = 1.0 + q * (2.0 + q / (1.0 + q)) / (1.0 + q);
+        let own = l * len * labels.inverse_n;
+        let lengths = 3.0 * own * zi.norm_variance * (along * bias + flow * (quiet - bias));
+        // Variance of one class's count of a token, per unit of `p_j`, and of all counts of a token
+        // as the imbalance weights them.
+        let count = l / (len * v) * labels.inverse_n;
+        let imbalance = if labels.imbalance > 0.0 {
+            g / labels.imbalance
+        } else {
+            0.0
+        };
+        let weighted = count * self.pull() * imbalance;
+        let o = zo.overlap;
+        let loop_of_three =
+            o * o + 3.0 * o * labels.square / v + labels.cube * zo.diagonal_squared / (v * v);
+        let occurrences = l.powi(5) * g * weighted * zi.mean_factor / v * zi.k2
+            + l.powi(5) * count * count * g * loop_of_three * v * zi.t2 * zi.t3
+            + l.powi(3) * count.powi(3) * loop_of_three * (v * zi.t2 + 1.0 / 3.0);
+        lengths + 6.0 * self.unit.powf(1.5) * occurrences
     }
 
     /// The first eight terms in a metric (note, section 3) and their covariances (section 4).
@@ -365,7 +436,7 @@ impl Context {
         let along_noise = 2.0 * cross / (l * len)
             - 2.0 * len * l.powi(3) * inv * (labels.cube - labels.square) * x.powers[1]
             - 2.0 * v * l * inv * inv * labels.square * x.token / len;
-        let finite = self.finite_length() * x.token;
+        let finite = self.finite_length() * x.token + self.own_reading(x);
         Terms {
             variance: [
                 mean_bias,
@@ -412,7 +483,9 @@ impl Context {
             return (plain, 0.0);
         }
         let a = alpha.0 + alpha.1 * g.mean;
-        let cross = t * a + signal.1 * alpha.1 * g.variance();
+        let gain =
+            signal.1 + self.pairs_by_imbalance() / self.labels.imbalance.max(f64::MIN_POSITIVE);
+        let cross = t * a + gain * alpha.1 * g.variance();
         let square = a * a + alpha.1 * alpha.1 * g.variance();
         let white = self.l * self.l * zi.t2 * (zo.t2 - zo.diagonal_squared / self.v);
         let carried = zi.overlap * (square * zi.t3 + white);
@@ -424,6 +497,16 @@ impl Context {
     fn value_trigger(&self) -> [(f64, f64); 2] {
         let gain = self.l * self.len * self.v;
         [(self.l, self.l * gain), (self.l * self.labels.square, gain)]
+    }
+
+    /// Rise of the signal from pairs of samples of one class with the imbalance `g` over its mean: both
+    /// count such pairs (note, eq. 33).
+    fn pairs_by_imbalance(&self) -> f64 {
+        let spread = imbalance_fluctuation(&self.zo);
+        if self.labels.pair_sum_variance == 0.0 || spread == 0.0 {
+            return 0.0;
+        }
+        2.0 * self.l * self.labels.inverse_n / spread
     }
 
     /// Variance of `T` between trials, units of `S0^2` (note, section 5).
@@ -453,11 +536,20 @@ impl Context {
             + 2.0 * (v * inv).powi(2) * zi.t2 * self.pair_gram();
         let carried = self.carries
             * (v * v * (g.variance() + g.square * zi.norm_variance)
+                + 2.0 * v * self.pairs_by_imbalance() / l * g.variance()
+                    / g.mean.max(f64::MIN_POSITIVE)
                 + (len * v * l).powi(2) * g.square * zi.mean_factor / v
                 + len * l * v * v * inv * self.pull() * zi.overlap
                 + 4.0 * v * self.entry() * zi.overlap);
         l * l * (labels.pair_sum_variance + population + sequence + bias + flow + carried)
     }
+}
+
+/// What (34) of the note adds to the interference: the budget through a hidden layer has no such part.
+#[cfg(test)]
+pub(crate) fn own_reading(s: &Setting) -> f64 {
+    let c = Context::new(s);
+    c.own_reading(&Metric::tokens(&c.zi))
 }
 
 /// The budget at a setting (note, section 3).
@@ -485,7 +577,7 @@ pub fn budget(s: &Setting) -> Budget {
     }
 }
 
-/// The budget of a trial whose label imbalance `g` is known (note, section 6).
+/// The budget of a trial whose label imbalance `g` is known (note, section 7).
 pub(crate) struct TrialBudget {
     context: Context,
     g: Imbalance,
@@ -496,8 +588,12 @@ pub(crate) struct TrialBudget {
     pub(crate) bias_share: f64,
     /// Part of `quiet` that is the gradient noise.
     pub(crate) gradient_noise: f64,
+    /// Third cumulant of the token scores without the crosstalk; 0 for inputs that do not interfere.
+    pub(crate) cube: f64,
     /// `|w'|^2/d`: the same for a vector that is not one of the table.
     pub(crate) trigger_score_variance: f64,
+    /// What the known imbalance adds to the mean of `T`: both count pairs of samples of one class.
+    shift: f64,
 }
 
 impl TrialBudget {
@@ -509,9 +605,13 @@ impl TrialBudget {
         let own = context.interference(&Metric::independent(&context.zi), g);
         let quiet = terms.variance.iter().sum::<f64>() + terms.covariance;
         let bias = terms.variance[0] / context.l.powi(4);
+        let slope = context.pairs_by_imbalance();
+        let known = slope * slope * imbalance_fluctuation(&context.zo);
         TrialBudget {
             g,
-            signal_variance: context.signal_variance(g),
+            signal_variance: (context.signal_variance(g) - known).max(0.0),
+            shift: slope * (factor - 1.0),
+            cube: context.third_cumulant(g.mean, quiet, bias.min(quiet)),
             quiet,
             gradient_noise: terms.variance[3],
             bias_share: if quiet > 0.0 {
@@ -527,7 +627,10 @@ impl TrialBudget {
     /// `(T, alpha)` at `|z_trig|^2 = z`.
     fn signal(&self, z: f64) -> ((f64, f64), (f64, f64)) {
         let (rest, gain) = self.context.signal();
-        ((rest, gain * z), self.context.value_trigger()[1])
+        (
+            (rest + self.shift, gain * z),
+            self.context.value_trigger()[1],
+        )
     }
 
     /// Squared spread of the trigger's crosstalk at `|z_trig|^2 = z` where `w . z_trig`, of variance
