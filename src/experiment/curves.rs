@@ -5,7 +5,7 @@ use recall_theory::Setting;
 use super::Records;
 use super::cells::{Cell, measure, samples_text};
 use super::findings::{Findings, NamedFigure, Table};
-use super::law::Factors;
+use super::law::{Factors, place};
 use super::predicted::{accuracy_of, at};
 use super::predictor::{Predictor, Theory};
 use crate::figure::{Axis, Figure, Line, PanelGrid, Point, Points, Style, XyFigure};
@@ -250,7 +250,34 @@ fn cell_points(cells: &[&Cell], axis: SweepAxis) -> Vec<Point> {
         .collect()
 }
 
-/// Findings of an accuracy-curve experiment: one panel per quantity, one series per block.
+/// Cells that differ along the axis alone, with a name. A block is one curve as a rule; one that
+/// varies other sizes too is several.
+fn series<'a>(cells: &'a [Cell], design: &Design, axis: SweepAxis) -> Vec<(String, Vec<&'a Cell>)> {
+    let mut all = Vec::new();
+    for (k, block) in design.blocks.iter().enumerate() {
+        let mut of_block: Vec<(Setting, Vec<&Cell>)> = Vec::new();
+        for cell in cells.iter().filter(|c| c.block == k) {
+            let others = moved(&cell.setting, axis, 2.0);
+            match of_block.iter_mut().find(|(o, _)| *o == others) {
+                Some((_, curve)) => curve.push(cell),
+                None => of_block.push((others, vec![cell])),
+            }
+        }
+        let name = block_name(block, axis);
+        if let [(_, curve)] = &mut of_block[..] {
+            all.push((name, std::mem::take(curve)));
+            continue;
+        }
+        for (setting, curve) in of_block {
+            let sizes = place(&setting, Some(axis));
+            all.push((format!("{}{sizes}", label(block)), curve));
+        }
+    }
+    all
+}
+
+/// Findings of an accuracy-curve experiment: one panel per quantity, one series per block and
+/// setting of the sizes that are not the axis.
 pub(super) fn analyse_curves(
     experiment: &Experiment,
     design: &Design,
@@ -264,6 +291,7 @@ pub(super) fn analyse_curves(
         ..Findings::default()
     };
     let mut panels = Vec::new();
+    let layered = design.blocks.iter().any(|b| b.activation.is_some());
     let mut table = Table {
         caption: format!(
             "Cells: mean over trials ± standard error, beside the formula. {}",
@@ -275,13 +303,16 @@ pub(super) fn analyse_curves(
             "d",
             "L",
             "N",
+            "m",
             "quantity",
             "measured",
             "formula",
             "in window",
         ]
+        .into_iter()
+        .filter(|name| layered || *name != "m")
         .map(String::from)
-        .to_vec(),
+        .collect(),
         rows: Vec::new(),
     };
     for (i, &quantity) in quantities.iter().enumerate() {
@@ -303,19 +334,17 @@ pub(super) fn analyse_curves(
             Axis::log10(axis.label()),
             Axis::linear("accuracy").range(0.0, 1.0),
         );
-        for (k, block) in design.blocks.iter().enumerate() {
-            let of_block: Vec<&Cell> = cells.iter().filter(|c| c.block == k).collect();
-            let name = block_name(block, axis);
+        for (k, (name, of_series)) in series(&cells, design, axis).into_iter().enumerate() {
             panel = panel
                 .with(Line::new(
                     name.clone(),
                     Style::slot(k),
-                    formula_line(&of_block, axis, quantity),
+                    formula_line(&of_series, axis, quantity),
                 ))
                 .with(Points::new(
                     name,
                     Style::slot(k),
-                    cell_points(&of_block, axis),
+                    cell_points(&of_series, axis),
                 ));
         }
         panels.push(panel);
@@ -324,12 +353,18 @@ pub(super) fn analyse_curves(
             findings
                 .cells
                 .push(c.row(experiment, block, *w && i == 0, design.seeds as usize));
-            table.rows.push(vec![
+            let mut row = vec![
                 block_name(block, axis),
                 c.setting.vocab.to_string(),
                 c.setting.dim_in.min(c.setting.dim_out).to_string(),
                 c.setting.len.to_string(),
                 samples_text(&c.setting),
+            ];
+            if layered {
+                let width = c.setting.model.mlp().map(|mlp| mlp.width.to_string());
+                row.push(width.unwrap_or_else(|| "–".to_owned()));
+            }
+            row.extend([
                 quantity.name().to_owned(),
                 format!("{:.3} ± {:.3}", c.measured.value, c.measured.standard_error),
                 format!("{:.3}", c.predicted),
@@ -342,6 +377,7 @@ pub(super) fn analyse_curves(
                 }
                 .to_owned(),
             ]);
+            table.rows.push(row);
         }
     }
     let columns = panels.len().min(3);

@@ -12,7 +12,7 @@ use crate::figure::{
     Axis, Dash, Direction as Arrow, Line, PanelGrid, Placement, Point, Points, Reference, Style,
     XyFigure,
 };
-use crate::spec::{Design, Experiment, Exponents, SearchAxis, ThresholdTest};
+use crate::spec::{Design, Experiment, Exponents, SearchAxis, SweepAxis, ThresholdTest};
 use crate::stats::StatsError;
 use crate::stats::coverage::{Interval, note};
 use crate::stats::curvature::{CurvatureTest, curvature_test};
@@ -358,25 +358,21 @@ fn width(s: &Setting) -> f64 {
     s.model.mlp().map_or(1.0, |mlp| mlp.width as f64)
 }
 
-/// Sizes of a setting in words, the searched one left out.
-pub(super) fn place(s: &Setting, searched: Option<SearchAxis>) -> String {
-    let parts = [
-        (SearchAxis::Vocab, format!("V = {}", s.vocab)),
-        (SearchAxis::Dim, format!("d = {}", dim(s))),
-        (SearchAxis::Samples, format!("N = {}", samples_text(s))),
-        (
-            SearchAxis::Width,
-            s.model
-                .mlp()
-                .map_or_else(String::new, |mlp| format!("m = {}", mlp.width)),
-        ),
+/// Sizes of a setting in words, that along an axis left out.
+pub(super) fn place(s: &Setting, but: Option<SweepAxis>) -> String {
+    let width = s.model.mlp().map(|mlp| format!("m = {}", mlp.width));
+    let sizes = [
+        (SweepAxis::Vocab, Some(format!("V = {}", s.vocab))),
+        (SweepAxis::Dim, Some(format!("d = {}", dim(s)))),
+        (SweepAxis::Len, Some(format!("L = {}", s.len))),
+        (SweepAxis::Samples, Some(format!("N = {}", samples_text(s)))),
+        (SweepAxis::Width, width),
     ];
-    let mut words: Vec<String> = parts
+    let words: Vec<String> = sizes
         .into_iter()
-        .filter(|(axis, text)| Some(*axis) != searched && !text.is_empty())
-        .map(|(_, text)| text)
+        .filter(|(axis, _)| Some(*axis) != but)
+        .filter_map(|(_, text)| text)
         .collect();
-    words.insert(words.len().min(2), format!("L = {}", s.len));
     words.join(", ")
 }
 

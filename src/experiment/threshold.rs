@@ -489,7 +489,7 @@ fn note_misfits(
     constant: f64,
 ) {
     for m in measured {
-        let place = law::place(&m.setting, Some(searched));
+        let place = law::place(&m.setting, Some(searched.sweep()));
         match (&m.threshold, m.predicted) {
             (Threshold::Censored(c), _) => {
                 findings
