@@ -38,7 +38,7 @@ kind = "threshold"
 search = { axis = "samples", criterion = { kind = "noise-ratio", level = 0.5 } }
 test = { margin = 0.5, constant = 3.0 }
 [profile.quick]
-seeds = 2
+seeds = 4
 test_sequences = 16
 [[profile.quick.blocks]]
 vocab = [32, 48, 64]
