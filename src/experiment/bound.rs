@@ -20,10 +20,13 @@ use crate::stats::verdict::{BoundEvidence, Claim, Evidence, PointCount};
 
 impl BoundTask {
     fn plain(&self) -> Extra {
-        Extra {
-            decoders: self.decoders,
-            ..Extra::default()
-        }
+        Extra::of(self.decoders)
+    }
+
+    /// Without the matched filter, which the engine reports itself.
+    fn others(&self) -> DecoderSet {
+        let decoders = self.decoders.iter();
+        decoders.filter(|d| *d != Decoder::MatchedFilter).collect()
     }
 
     fn noisy(&self, kappa: f64) -> Extra {
@@ -168,13 +171,7 @@ pub(super) fn analyse(
     let one = measure_with(design, Quantity::OneStep, task.plain(), records)?;
     let three = measure_with(design, Quantity::Accuracy, task.plain(), records)?;
     let bounds: Vec<f64> = one.iter().map(|c| bound_at(&c.setting)).collect();
-    // The engine reports the matched filter itself.
-    let others: DecoderSet = task
-        .decoders
-        .iter()
-        .filter(|d| *d != Decoder::MatchedFilter)
-        .collect();
-    let more = decoded(design, &one, others, task.plain(), records)?;
+    let more = decoded(design, &one, task.others(), task.plain(), records)?;
     let mut findings = Findings {
         trials: one.len() * design.seeds as usize * (1 + task.oracle.len()),
         looks: 2,
@@ -328,12 +325,7 @@ pub(super) fn limited(
         let of = |m: &Measured| -> Vec<_> { settings.clone().zip(m.accuracy.clone()).collect() };
         measured.iter().flat_map(of).collect()
     };
-    let others: DecoderSet = task
-        .decoders
-        .iter()
-        .filter(|d| *d != Decoder::MatchedFilter)
-        .collect();
-    let more = decoded(design, &one, others, task.plain(), records)?;
+    let more = decoded(design, &one, task.others(), task.plain(), records)?;
     let mut plain: Vec<_> = one
         .iter()
         .map(|c| (c.setting, c.measured.clone()))

@@ -21,6 +21,14 @@ pub(super) struct Extra {
 }
 
 impl Extra {
+    /// Decoders of the first gradient alone.
+    pub(super) fn of(decoders: DecoderSet) -> Self {
+        Extra {
+            decoders,
+            ..Extra::default()
+        }
+    }
+
     /// The job of a trial that measures this as well.
     pub(super) fn job(self, design: &Design, s: &Setting, seed: u64) -> Job {
         let mut job = design.job(s, seed);

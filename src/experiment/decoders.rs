@@ -23,16 +23,9 @@ use crate::stats::regression::{Observation, RegressionOptions, fit_loglog};
 use crate::stats::threshold::Threshold;
 use crate::stats::verdict::{BoundEvidence, Claim, Evidence, PointCount};
 
-fn extra(decoders: DecoderSet) -> Extra {
-    Extra {
-        decoders,
-        ..Extra::default()
-    }
-}
-
 /// All jobs.
 pub(super) fn jobs(design: &Design, decoders: DecoderSet) -> Vec<Job> {
-    jobs_with(design, extra(decoders))
+    jobs_with(design, Extra::of(decoders))
 }
 
 /// One configuration: its settings differ in the sample size alone.
@@ -86,7 +79,7 @@ fn threshold(
     decoder: Decoder,
     records: &dyn Records,
 ) -> Result<Threshold, StatsError> {
-    let extra = extra(task.decoders);
+    let extra = Extra::of(task.decoders);
     let mut rows = Vec::new();
     for s in sizes {
         for seed in 0..design.seeds {
@@ -236,7 +229,7 @@ pub(super) fn limited(
     task: &DecodersTask,
     records: &dyn Records,
 ) -> Result<Limited, StatsError> {
-    let extra = extra(task.decoders);
+    let extra = Extra::of(task.decoders);
     let mut readings = Vec::new();
     for s in grouped(design).into_iter().flatten() {
         for decoder in task.decoders.iter() {
@@ -261,7 +254,7 @@ fn keep_bound(
     records: &dyn Records,
     findings: &mut Findings,
 ) -> Result<(), StatsError> {
-    let extra = extra(task.decoders);
+    let extra = Extra::of(task.decoders);
     let mut tests = Vec::new();
     let mut closest = (f64::NEG_INFINITY, String::new());
     for s in configs.iter().flat_map(|c| &c.sizes) {

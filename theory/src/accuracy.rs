@@ -493,7 +493,7 @@ impl Hit {
                     .iter()
                     .map(|&(score, p)| p * gauss::cdf(score - ahead))
                     .sum();
-                weight * (n * (-lose.min(1.0)).ln_1p()).exp()
+                weight * gauss::none_of(lose, n)
             })
             .sum()
     }
@@ -1103,7 +1103,7 @@ impl Rivals {
                                 .map(|&(m, p)| p * gauss::cdf((m - logit) / sd))
                                 .sum::<f64>()
                                 / behind;
-                            let all = w * (others * (-plain.min(1.0)).ln_1p()).exp();
+                            let all = w * gauss::none_of(plain, others);
                             let lost =
                                 ((1.0 - rival).max(0.0) / (1.0 - plain).max(1e-300)).min(1.0);
                             with += all * lost.powf(rivals);

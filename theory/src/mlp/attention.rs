@@ -7,7 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::labels::LabelMoments;
-use crate::mlp::hermite::{ORDER, Profile, legendre, normal_nodes};
+use crate::mlp::hermite::{
+    ORDER, Profile, coordinate_nodes, legendre, normal_nodes, normal_nodes_to,
+};
 use crate::mlp::kernel::{chi_nodes, row_scale};
 use crate::moments::Moments;
 use crate::quadrature::{HERMITE_3, HERMITE_5, HERMITE_7, norm_nodes};
@@ -74,6 +76,9 @@ impl MlpBudget {
 
 /// Degrees of the activation that follow the length of a row of `W`.
 const DEGREES: usize = 6;
+
+/// Standard deviations up to which components of inputs are integrated.
+const REACH: f64 = 7.0;
 
 /// Nodes for the length of a row of `W`.
 const LENGTHS: usize = 5;
@@ -182,29 +187,15 @@ fn over_overlaps(centre: f64, d: f64, f: impl Fn(f64) -> f64) -> f64 {
     sum / mass.max(1e-300)
 }
 
-/// A coordinate of a unit vector in `d` dimensions, with its probabilities.
-fn coordinates(d: f64, panels: usize) -> Vec<(f64, f64)> {
-    let top = d.sqrt().min(7.0);
-    let power = 0.5 * (d.max(3.0) - 3.0);
-    let mut nodes: Vec<(f64, f64)> = legendre(-top, 0.0, panels)
-        .chain(legendre(0.0, top, panels))
-        .map(|(x, w)| (x / d.sqrt(), w * (power * (-(x * x / d)).ln_1p()).exp()))
-        .collect();
-    let mass: f64 = nodes.iter().map(|n| n.1).sum();
-    nodes.iter_mut().for_each(|n| n.1 /= mass);
-    nodes
-}
-
 /// Component of an input along a direction of length `sqrt d`, over that length: of a unit vector, or a
 /// normal one where inputs keep their length.
 fn components(d: f64, rms: bool, panels: usize) -> Vec<(f64, f64)> {
-    if rms {
-        return coordinates(d, panels);
-    }
-    let whole = 1e12;
-    let scale = (whole / d).sqrt();
-    let normal = coordinates(whole, panels);
-    normal.into_iter().map(|(x, w)| (x * scale, w)).collect()
+    let nodes = if rms {
+        coordinate_nodes(d, REACH, panels)
+    } else {
+        normal_nodes_to(REACH, panels)
+    };
+    nodes.into_iter().map(|(x, w)| (x / d.sqrt(), w)).collect()
 }
 
 /// `E |J w|^2 phi'(g)^2 (phi(g') - c_0)^2` over the weights `w` of one hidden unit, `g` and `g'`
@@ -281,11 +272,7 @@ impl Classes {
         let common = share / b;
         let mut c = Classes::default();
         let (mut row, mut signal, mut own) = (0.0, 0.0, 0.0);
-        let top = 7.0;
-        let tokens: Vec<(f64, f64)> = legendre(-top, 0.0, 2)
-            .chain(legendre(0.0, top, 2))
-            .map(|(x, w)| (x, w * crate::gauss::pdf(x)))
-            .collect();
+        let tokens = normal_nodes_to(REACH, 2);
         let project = f64::from(u8::from(mlp.input == MlpInput::Rms));
         // A token is read less what all positions read; a normalised layer's gradient has none of that.
         let positions = if mlp.input == MlpInput::Rms {
@@ -601,26 +588,26 @@ impl Response {
         let tangent = |rho: f64| if rms { 1.0 - rho * rho } else { 1.0 };
         // What all readers see alike of a sample: the kernel's part of degree one over the overlaps
         // (note, eq. 3a).
+        let alike = |centre: f64| {
+            over_overlaps(centre, spread, |rho| p.kernel_slope(rho) * tangent(rho))
+                / over_overlaps(centre, spread, tangent)
+        };
+        let scattered = |centre: f64, alike: f64| {
+            let square = over_overlaps(centre, spread, |rho| {
+                p.kernel_slope(rho).powi(2) * tangent(rho)
+            });
+            square - alike * alike
+        };
         let slope = if rms {
-            let whole = over_overlaps(background, spread, tangent);
-            over_overlaps(background, spread, |rho| p.kernel_slope(rho) * tangent(rho)) / whole
+            alike(background)
         } else {
             let apart = radial(background);
             over_overlaps(background, spread, |rho| {
                 p.kernel_slope(rho) + (rho - background) * (radial(rho) - apart)
             })
         };
-        let rough = over_overlaps(background, spread, |rho| {
-            p.kernel_slope(rho).powi(2) * tangent(rho)
-        }) - slope * slope;
-        let mates_rough = {
-            let square = over_overlaps(same, spread, |rho| {
-                p.kernel_slope(rho).powi(2) * tangent(rho)
-            });
-            let mean = over_overlaps(same, spread, |rho| p.kernel_slope(rho) * tangent(rho))
-                / over_overlaps(same, spread, tangent);
-            (square - mean * mean).max(0.0)
-        };
+        let rough = scattered(background, slope);
+        let mates_rough = scattered(same, alike(same)).max(0.0);
         let shared = |rho: f64| units.pairs.shared(rho, |r| p.kernel_slope(r));
         // The score of the informative position, and how it follows the squared length of its token.
         let steep = p.kernel_slope(same);
@@ -1680,7 +1667,7 @@ mod tests {
         let share = 1.0 / len as f64;
         let (a, b) = (share.sqrt(), (1.0 - share).sqrt());
         let last = (1.0 - 2.0 * share).sqrt();
-        let nodes = coordinates(d as f64, 2);
+        let nodes = components(d as f64, true, 2);
         let average = |length: f64, f: &dyn Fn(f64) -> f64| {
             nodes.iter().map(|&(c, w)| w * f(length * c)).sum::<f64>()
         };
@@ -1702,7 +1689,7 @@ mod tests {
         let (mut mean, mut everywhere, mut alone) = (0.0, 0.0, 0.0);
         for (length, wl) in chi_nodes(d as f64, 1.0, 2) {
             let mut sums = [0.0; 4];
-            for &(c, w) in &coordinates(d as f64, 4) {
+            for &(c, w) in &components(d as f64, true, 4) {
                 let (near, all) = score(length, length * c);
                 for (sum, x) in sums.iter_mut().zip([near, near * near, all, all * all]) {
                     *sum += w * x;

@@ -27,10 +27,31 @@ pub(crate) fn legendre(lo: f64, hi: f64, panels: usize) -> impl Iterator<Item = 
 /// Nodes of a standard normal, split at the origin where activations may have a kink. The error
 /// on functions analytic on either side, of polynomial growth, is at rounding level.
 pub(crate) fn normal_nodes() -> Vec<(f64, f64)> {
-    legendre(-12.0, 0.0, 24)
-        .chain(legendre(0.0, 12.0, 24))
+    normal_nodes_to(12.0, 24)
+}
+
+/// The same up to `reach` with `panels` panels on either side.
+pub(crate) fn normal_nodes_to(reach: f64, panels: usize) -> Vec<(f64, f64)> {
+    legendre(-reach, 0.0, panels)
+        .chain(legendre(0.0, reach, panels))
         .map(|(x, w)| (x, w * crate::gauss::pdf(x)))
         .collect()
+}
+
+/// Nodes of one coordinate of a random direction in `d` dimensions, `sqrt(d)` times, up to at most
+/// `reach`, with `panels` panels on either side.
+pub(crate) fn coordinate_nodes(d: f64, reach: f64, panels: usize) -> Vec<(f64, f64)> {
+    let power = 0.5 * (d.max(3.0) - 3.0);
+    let top = d.sqrt().min(reach);
+    let mut nodes: Vec<(f64, f64)> = legendre(-top, 0.0, panels)
+        .chain(legendre(0.0, top, panels))
+        .map(|(x, w)| (x, w * (power * (-(x * x / d)).ln_1p()).exp()))
+        .collect();
+    let mass: f64 = nodes.iter().map(|n| n.1).sum();
+    for n in &mut nodes {
+        n.1 /= mass;
+    }
+    nodes
 }
 
 /// `He_k(x) / sqrt(k!)` for `k = 0..=ORDER`.

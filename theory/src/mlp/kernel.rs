@@ -2,7 +2,9 @@
 //! dimension and width. Derivation: `kernel.md`.
 
 use crate::activation::Activation;
-use crate::mlp::hermite::{ORDER, Profile, legendre, normal_nodes, normalised_hermite};
+use crate::mlp::hermite::{
+    ORDER, Profile, coordinate_nodes, legendre, normal_nodes, normalised_hermite,
+};
 use crate::quadrature::{HERMITE_3, HERMITE_5, norm_nodes};
 use crate::setting::{Embedding, Mlp, MlpInput, MlpRows, Setting};
 
@@ -155,17 +157,7 @@ impl Layer {
 
     /// The same with nodes of `panels` panels on either side, up to at most `reach`.
     pub(crate) fn coordinates(&self, reach: f64, panels: usize) -> Coordinates {
-        let power = 0.5 * (self.d.max(3.0) - 3.0);
-        let top = self.d.sqrt().min(reach);
-        let mut nodes: Coordinates = legendre(-top, 0.0, panels)
-            .chain(legendre(0.0, top, panels))
-            .map(|(x, w)| (x, w * (power * (-(x * x / self.d)).ln_1p()).exp()))
-            .collect();
-        let mass: f64 = nodes.iter().map(|n| n.1).sum();
-        for n in &mut nodes {
-            n.1 /= mass;
-        }
-        nodes
+        coordinate_nodes(self.d, reach, panels)
     }
 }
 

@@ -481,7 +481,7 @@ impl Field<'_> {
                 .min(1.0)
         };
         let plain = lose(score);
-        let lead = (n * (-plain).ln_1p()).exp();
+        let lead = gauss::none_of(plain, n);
         if number == 0.0 || lead == 0.0 {
             return lead;
         }
